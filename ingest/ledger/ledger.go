@@ -1,0 +1,190 @@
+// Package ledger is the record of what has been filed and what is still owed.
+//
+// Every message that the engine has begun to handle has one [Entry], keyed by
+// (source, folder, key). Its [State] only moves forward:
+//
+//	begun ──▶ prepared ──▶ filed ──▶ settled
+//	  │ │        │           (a duplicate goes from begun to filed)
+//	  │ └────────┴──▶ quarantined ──▶ parked ──▶ discarded
+//	  └──▶ vanished
+//
+// A failure is not a state: an entry that failed keeps its state and carries
+// the cause, the number of attempts and the time of the next one, so that
+// nothing ever forgets how far it had come. Retrying a quarantined message
+// takes it back to begun.
+package ledger
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+)
+
+var (
+	// ErrHeld: another worker holds the lease.
+	ErrHeld = errors.New("folder is held by another worker")
+	// ErrFenced: the lease was lost; drop everything done under it.
+	ErrFenced = errors.New("lease was lost to another worker")
+	// ErrNotFound: there is no such entry or document.
+	ErrNotFound = errors.New("not in the ledger")
+	// ErrClaimed: another message that is still under way has prepared the same
+	// document. Try again once it is done.
+	ErrClaimed = errors.New("document is being filed from another message")
+	// ErrTransition: the state of the entry does not allow this step.
+	ErrTransition = errors.New("step not allowed in this state")
+	// ErrLocked: another process holds the ledger.
+	ErrLocked = errors.New("ledger is in use by another process")
+	// ErrNewer: the ledger was written by a newer version of postroom.
+	ErrNewer = errors.New("ledger was written by a newer version")
+)
+
+// State is how far a message has come.
+type State string
+
+const (
+	Begun       State = "begun"       // seen, nothing kept yet
+	Prepared    State = "prepared"    // its document is determined; may be in the repository
+	Filed       State = "filed"       // durable in the repository, or a duplicate; disposition owed
+	Settled     State = "settled"     // filed and disposed of
+	Quarantined State = "quarantined" // kept in quarantine; move to the failed folder owed
+	Parked      State = "parked"      // kept in quarantine; nothing owed
+	Discarded   State = "discarded"   // was in quarantine; a person gave it up
+	Vanished    State = "vanished"    // left its folder before it could be filed
+)
+
+// Final reports that nothing is owed any more.
+func (s State) Final() bool {
+	return s == Settled || s == Parked || s == Discarded || s == Vanished
+}
+
+// Entry is one message in the ledger.
+type Entry struct {
+	Source, Folder, Key string // Folder is the folder's ID
+	FolderPath          string
+	State               State
+
+	// Size and Received are those of the listing until the message has been
+	// fetched. Size -1 and zero Received: unknown.
+	Size     int64
+	Received time.Time
+
+	// From Prepared on, and for a duplicate.
+	DocumentID string
+	Title      string
+	MessageID  string
+	Filed      time.Time // when the document, or the duplicate, was recorded as filed
+	Location   string    // in the repository
+	SHA256     [32]byte  // of the raw bytes
+
+	// Duplicate is set when DocumentID had been filed from another message.
+	// Exact: its raw bytes were the same.
+	Duplicate, Exact bool
+
+	Attempts int       // tries begun, this one included
+	RetryAt  time.Time // not before; zero: at once
+	Cause    string    // of the last failure or the quarantine, for a person
+	Updated  time.Time // last change
+}
+
+// QuarantineID is the name by which people address a quarantined message: 12
+// hex digits, derived from source, folder and key.
+func (e *Entry) QuarantineID() string { return quarantineID(e.Source, e.Folder, e.Key) }
+
+// Document is what the ledger knows of a filed document.
+type Document struct {
+	ID       string
+	Source   string
+	Title    string
+	Received time.Time
+	Location string
+	Filed    time.Time
+	SHA256   [32]byte // of the raw bytes it was filed from
+}
+
+// Ledger remembers every message ever begun. Its methods may be called
+// concurrently. When a method that changes something returns nil, the change
+// survives a loss of power. Times are kept to the microsecond, in UTC.
+type Ledger interface {
+	// Lease takes the folder for this process. At most one lease on a folder is
+	// alive; a lease that is not renewed within ttl is lost. ErrHeld if another
+	// worker has it.
+	Lease(ctx context.Context, source, folder string, ttl time.Duration) (Lease, error)
+
+	// Document returns the filed document, or ErrNotFound.
+	Document(ctx context.Context, id string) (Document, error)
+
+	// Entry returns the entry, or ErrNotFound.
+	Entry(ctx context.Context, source, folder, key string) (Entry, error)
+
+	// Entries yields the entries that match, oldest Updated first.
+	Entries(ctx context.Context, q Query) iter.Seq2[Entry, error]
+
+	// Count returns the number of entries by state; of all sources if source is
+	// empty.
+	Count(ctx context.Context, source string) (map[State]int, error)
+
+	Close() error
+}
+
+// Query selects entries. Zero fields select everything.
+type Query struct {
+	Source string
+	States []State
+	// Since selects entries filed, or quarantined, at or after it.
+	Since time.Time
+	// QuarantineID selects the entry with that id.
+	QuarantineID string
+	// Limit is the most entries to yield, the newest of them; 0: no limit.
+	Limit int
+}
+
+// Lease is the right to change one folder's entries. Every method but Release
+// returns ErrFenced once the lease is lost. Methods may be called concurrently.
+type Lease interface {
+	// Cursor returns the cursor kept last and the rules it was kept under; both
+	// empty if there is none.
+	Cursor(ctx context.Context) (cursor, rules string, err error)
+	// SetCursor keeps the cursor.
+	SetCursor(ctx context.Context, cursor, rules string) error
+
+	// Begin records the messages that are new in state Begun with one attempt,
+	// leaves those that are known as they are, and returns the entries of all,
+	// in the order given.
+	Begin(ctx context.Context, listed []Listed) (entries []Entry, err error)
+
+	// Owed returns up to limit entries of the folder that are not final and
+	// whose RetryAt is not after now, by key, beginning after the key given.
+	Owed(ctx context.Context, now time.Time, after string, limit int) ([]Entry, error)
+
+	// NextDue returns the earliest RetryAt of the folder's entries that are not
+	// final; zero if there is none.
+	NextDue(ctx context.Context) (time.Time, error)
+
+	// Prepare records state Prepared and claims the document named by
+	// e.DocumentID for the entry. If that document has been filed from another
+	// message, nothing is recorded and it is returned. ErrClaimed if another
+	// entry that is not final has claimed it. Preparing a prepared entry again
+	// is allowed and replaces what it held.
+	Prepare(ctx context.Context, e Entry) (filed *Document, err error)
+
+	// Advance records the entries as they are given. ErrTransition, and nothing
+	// is recorded, if one may not move to its state from the one it is in. An
+	// entry advanced to its present state is updated. Advancing to Filed keeps
+	// the document, unless the entry is a duplicate; advancing a prepared entry
+	// to Quarantined or Vanished gives up its claim.
+	Advance(ctx context.Context, entries ...Entry) error
+
+	// Renew keeps the lease for another ttl.
+	Renew(ctx context.Context) error
+	// Release gives the lease up. It is safe to call more than once.
+	Release(ctx context.Context) error
+}
+
+// Listed is a message that a listing returned.
+type Listed struct {
+	Key        string
+	FolderPath string
+	Size       int64
+	Received   time.Time
+}
