@@ -1,0 +1,168 @@
+// Package document makes documents of messages: which files, which names, which
+// title, and the identity by which a message is recognised again.
+package document
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"strings"
+	"time"
+
+	"postroom/ingest/message"
+	"postroom/sources"
+	"postroom/store"
+)
+
+// Rules say what a source's documents look like. They are applied when a
+// message is looked at; a change of them never alters a filed document.
+type Rules struct {
+	Title       string // template, see Expand
+	Class       string
+	Permissions string
+}
+
+// Fingerprint is a rule's key: two Rules with the same Fingerprint select and
+// file alike.
+func (r Rules) Fingerprint() string {
+	h := sha256.New()
+	for _, s := range []string{r.Title, r.Class, r.Permissions} {
+		io.WriteString(h, s)
+		h.Write([]byte{0})
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
+}
+
+// Input is a message as it was received.
+type Input struct {
+	Source, Type, Mailbox, Folder, Key string
+
+	Received time.Time // the server's date of arrival; zero if it has none
+	Fetched  time.Time
+	Wire     sources.Wire
+	Notes    []string
+
+	Size   int64
+	SHA256 [32]byte
+	Open   func() (io.ReadCloser, error) // the raw bytes
+	Header *message.Header
+}
+
+// identityVersion is part of every document's id. It changes with the
+// definition of the fingerprint.
+const identityVersion = "1"
+
+// ID returns the id of the document of a source's message, which depends on
+// nothing but what the message holds. Distinct, if not empty, sets apart
+// messages that are to be filed although they are the same.
+func ID(source string, sha [32]byte, distinct string) string {
+	h := sha256.New()
+	for _, s := range []string{identityVersion, source, hex.EncodeToString(sha[:]), distinct} {
+		io.WriteString(h, s)
+		h.Write([]byte{0})
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// Make returns the document of a message. It is the same at every call with the
+// same input and rules, except for Filed, which the caller sets.
+func Make(in Input, rules Rules) *store.Document {
+	received := in.Received
+	if received.IsZero() {
+		received = in.Header.Arrived()
+	}
+	if received.IsZero() {
+		received = in.Header.Date()
+	}
+	if received.IsZero() {
+		received = in.Fetched
+	}
+	d := &store.Document{
+		ID:          ID(in.Source, in.SHA256, ""),
+		Title:       Expand(rules.Title, in),
+		Class:       rules.Class,
+		Permissions: rules.Permissions,
+		Origin: store.Origin{
+			Source:    in.Source,
+			Type:      in.Type,
+			Mailbox:   in.Mailbox,
+			Folder:    in.Folder,
+			ServerID:  in.Key,
+			MessageID: in.Header.Raw("Message-ID"),
+			Received:  received.UTC().Truncate(time.Second),
+			Wire:      string(in.Wire),
+			Size:      in.Size,
+			SHA256:    in.SHA256,
+		},
+		Files: []store.File{{
+			Name:      "message.eml",
+			Role:      store.RoleMessage,
+			MediaType: "message/rfc822",
+			Size:      in.Size,
+			SHA256:    in.SHA256,
+			Open:      in.Open,
+		}},
+		Notes: append(append([]string(nil), in.Notes...), in.Header.Notes...),
+	}
+	return d
+}
+
+// Words lists the words that may stand in braces in a title, besides
+// header:NAME.
+func Words() []string {
+	return []string{"from", "to", "cc", "subject", "date", "message_id", "in_reply_to", "mailbox", "folder"}
+}
+
+// Expand replaces the words in braces of a template by what the message says;
+// "{{" and "}}" stand for a brace. White space is collapsed.
+func Expand(template string, in Input) string {
+	var b strings.Builder
+	for s := template; s != ""; {
+		switch i := strings.IndexAny(s, "{}"); {
+		case i < 0:
+			b.WriteString(s)
+			s = ""
+		case strings.HasPrefix(s[i:], "{{"), strings.HasPrefix(s[i:], "}}"):
+			b.WriteString(s[:i+1])
+			s = s[i+2:]
+		default:
+			b.WriteString(s[:i])
+			word, rest, ok := strings.Cut(s[i+1:], "}")
+			if s[i] == '}' || !ok {
+				b.WriteString(s[i:])
+				s = ""
+				break
+			}
+			b.WriteString(value(word, in))
+			s = rest
+		}
+	}
+	return strings.Join(strings.Fields(b.String()), " ")
+}
+
+func value(word string, in Input) string {
+	h := in.Header
+	switch word {
+	case "from", "to", "cc":
+		return strings.Join(h.Addresses(word), "; ")
+	case "subject":
+		return h.Text("Subject")
+	case "date":
+		if d := h.Date(); !d.IsZero() {
+			return d.Format(time.RFC3339)
+		}
+		return ""
+	case "message_id":
+		return h.Raw("Message-ID")
+	case "in_reply_to":
+		return h.Raw("In-Reply-To")
+	case "mailbox":
+		return in.Mailbox
+	case "folder":
+		return in.Folder
+	}
+	if name, ok := strings.CutPrefix(word, "header:"); ok {
+		return h.Text(name)
+	}
+	return ""
+}

@@ -1,0 +1,249 @@
+// Package ingest is the engine: it takes messages from sources and files them
+// in a repository, each once, whatever happens in between.
+//
+// The order of steps is the specification, and stands nowhere but here:
+//
+//	lease the folder → settle what is owed → list what is new → record begun →
+//	spool and hash the bytes → read the message → make the document → record
+//	prepared → put it in the repository → record filed → settle it on its
+//	server → record settled
+//
+// poll.go holds the steps of a folder, file.go those of a message, settle.go
+// what follows on the server. Every step may be repeated: the id of a document
+// comes from what its message holds, the repository keeps an id once, and the
+// ledger says how far each message had come.
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"postroom/ingest/document"
+	"postroom/ingest/ledger"
+	"postroom/ingest/quarantine"
+	"postroom/ingest/spool"
+	"postroom/sources"
+	"postroom/store"
+)
+
+// Mailbox is a configured source, as the engine sees it.
+type Mailbox struct {
+	Name    string // the source's identity
+	Type    string
+	Address string // of the mailbox, for the record
+	// Formerly are names that the source had; what was filed under them counts.
+	Formerly []string
+
+	// Open returns the source. It makes no connection yet.
+	Open func() (sources.Source, error)
+
+	Interval time.Duration // between polls
+	Watch    bool          // wait for new mail in the first folder
+	Parallel int           // folders polled at once, at least 1
+
+	After          sources.Action // disposition
+	FailedFolder   string         // where quarantined messages are moved; empty: they stay
+	FileDuplicates bool
+	Rules          document.Rules
+}
+
+// Config is what an engine works with. Everything but Observe is needed.
+type Config struct {
+	Mailboxes  []Mailbox
+	Ledger     ledger.Ledger
+	Repository store.Repository
+	Spool      *spool.Spool
+	Quarantine *quarantine.Quarantine
+	Log        *zap.Logger
+
+	// Observe is told what happens, by several goroutines at once. It must not
+	// block.
+	Observe func(Event)
+	// Workers is how many messages are filed at the same time; 0: 32.
+	Workers int
+	// MaxSize is the largest message taken, in bytes; 0: 2 GiB.
+	MaxSize int64
+	// Grace is how long a stop waits for messages in hand; 0: 8 s.
+	Grace time.Duration
+}
+
+// Engine polls mailboxes. Create it with New.
+type Engine struct {
+	Config
+	mailboxes []*mailbox
+	slots     chan struct{} // one per message being filed
+	claims    claims
+}
+
+// New returns an engine. It does nothing until Run or Once.
+func New(c Config) *Engine {
+	if c.Observe == nil {
+		c.Observe = func(Event) {}
+	}
+	if c.Workers == 0 {
+		c.Workers = 32
+	}
+	if c.MaxSize == 0 {
+		c.MaxSize = 2 << 30
+	}
+	if c.Grace == 0 {
+		c.Grace = 8 * time.Second
+	}
+	e := &Engine{Config: c, slots: make(chan struct{}, c.Workers)}
+	for _, m := range c.Mailboxes {
+		e.mailboxes = append(e.mailboxes, newMailbox(e, m))
+	}
+	return e
+}
+
+// Run polls every mailbox by its schedule until the context ends, then files
+// what is in hand, within Grace, and returns.
+func (e *Engine) Run(ctx context.Context) error {
+	if err := e.adoptNames(ctx); err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	for _, m := range e.mailboxes {
+		wg.Go(func() { m.run(ctx) })
+	}
+	wg.Wait()
+	return nil
+}
+
+// sourcesAtOnce bounds how many sources Once polls at the same time.
+const sourcesAtOnce = 8
+
+// Once polls the named mailboxes once, all if no name is given, and returns
+// what came of each, in the order configured. The error is only about names.
+func (e *Engine) Once(ctx context.Context, names ...string) ([]Summary, error) {
+	var chosen []*mailbox
+	for _, m := range e.mailboxes {
+		if len(names) == 0 || slices.Contains(names, m.Name) {
+			chosen = append(chosen, m)
+		}
+	}
+	for _, n := range names {
+		if !slices.ContainsFunc(chosen, func(m *mailbox) bool { return m.Name == n }) {
+			return nil, fmt.Errorf("no source is named %q", n)
+		}
+	}
+	if err := e.adoptNames(ctx); err != nil {
+		return nil, err
+	}
+	var g errgroup.Group
+	g.SetLimit(sourcesAtOnce)
+	for _, m := range chosen {
+		g.Go(func() error {
+			m.once(ctx)
+			return nil
+		})
+	}
+	g.Wait()
+	sums := make([]Summary, len(chosen))
+	for i, m := range chosen {
+		sums[i] = m.stats.summary()
+	}
+	return sums, nil
+}
+
+// Status returns how each mailbox is, in the order configured.
+func (e *Engine) Status() []Status {
+	out := make([]Status, len(e.mailboxes))
+	for i, m := range e.mailboxes {
+		out[i] = m.stats.status()
+	}
+	return out
+}
+
+// adoptNames carries over what the ledger knows under former names.
+func (e *Engine) adoptNames(ctx context.Context) error {
+	for _, m := range e.mailboxes {
+		for _, old := range m.Formerly {
+			n, err := e.Ledger.Rename(ctx, old, m.Name)
+			if err != nil {
+				return fmt.Errorf("carry source %s over to %s: %w", old, m.Name, err)
+			}
+			if n > 0 {
+				e.Log.Info("carried over from former name", zap.String("source", m.Name), zap.String("formerly", old), zap.Int("messages", n))
+			}
+		}
+	}
+	return nil
+}
+
+// mailbox is a Mailbox at work.
+type mailbox struct {
+	Mailbox
+	e     *Engine
+	log   *zap.Logger
+	stats *stats
+	wake  chan struct{} // the first folder may have changed
+
+	mu  sync.Mutex // held while polling: one poll at a time
+	src sources.Source
+}
+
+func newMailbox(e *Engine, m Mailbox) *mailbox {
+	m.Parallel = max(m.Parallel, 1)
+	return &mailbox{
+		Mailbox: m, e: e,
+		log:   e.Log.With(zap.String("source", m.Name)),
+		stats: newStats(m.Name),
+		wake:  make(chan struct{}, 1),
+	}
+}
+
+// once polls the mailbox once and closes it.
+func (m *mailbox) once(ctx context.Context) {
+	start := time.Now()
+	err := m.poll(ctx, false)
+	m.mu.Lock()
+	err = errors.Join(err, m.close())
+	m.mu.Unlock()
+	m.stats.polled(start, time.Time{}, err)
+	if err != nil {
+		m.report(err)
+	}
+}
+
+// open returns the source, opening it if need be. m.mu is held.
+func (m *mailbox) open() (sources.Source, error) {
+	if m.src == nil {
+		src, err := m.Open()
+		if err != nil {
+			return nil, err
+		}
+		m.src = src
+	}
+	return m.src, nil
+}
+
+// close closes the source. m.mu is held.
+func (m *mailbox) close() error {
+	if m.src == nil {
+		return nil
+	}
+	err := m.src.Close()
+	m.src = nil
+	return err
+}
+
+// graceful returns a context that outlives ctx by the grace of a stop.
+func (e *Engine) graceful(ctx context.Context) (context.Context, context.CancelFunc) {
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	timer := make(chan *time.Timer, 1)
+	stop := context.AfterFunc(ctx, func() { timer <- time.AfterFunc(e.Grace, cancel) })
+	return work, func() {
+		if !stop() {
+			(<-timer).Stop()
+		}
+		cancel()
+	}
+}

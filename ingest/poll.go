@@ -1,0 +1,357 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"postroom/ingest/ledger"
+	"postroom/sources"
+)
+
+const (
+	chunk    = 256              // messages listed and handled together
+	leaseTTL = 90 * time.Second // renewed three times in that
+)
+
+// noFilter is what a cursor is kept under when a listing leaves nothing out.
+const noFilter = "all"
+
+// poll handles what the mailbox has, in every folder or only in the first. An
+// error is joined of those of its folders; what could be done is done.
+func (m *mailbox) poll(ctx context.Context, firstOnly bool) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.stats.begin()
+	src, err := m.open()
+	if err != nil {
+		return err
+	}
+	folders, missing := src.Folders(ctx)
+	if firstOnly && len(folders) > 0 {
+		folders = folders[:1]
+	}
+	errs := make([]error, len(folders)+1)
+	errs[len(folders)] = missing
+	var g errgroup.Group
+	g.SetLimit(m.Parallel)
+	for i, f := range folders {
+		g.Go(func() error {
+			errs[i] = m.pollFolder(ctx, src, f)
+			return nil
+		})
+	}
+	g.Wait()
+	return joinErrors(errs)
+}
+
+// pollFolder handles what one folder has.
+func (m *mailbox) pollFolder(ctx context.Context, src sources.Source, f sources.Folder) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	p, err := m.take(ctx, src, f)
+	if err != nil {
+		return err
+	}
+	defer p.release()
+	if err := p.debts(); err != nil {
+		return p.explain(err)
+	}
+	return p.explain(p.news())
+}
+
+// poll is one folder being handled under a lease.
+type poll struct {
+	*mailbox
+	src    sources.Source
+	folder sources.Folder
+	lease  ledger.Lease
+	log    *zap.Logger
+
+	ctx     context.Context         // for listing and fetching: ends with a stop
+	work    context.Context         // for what is in hand: outlives a stop by the grace
+	stop    context.CancelCauseFunc // ends ctx
+	release func()
+}
+
+// take leases the folder and keeps the lease until release.
+func (m *mailbox) take(ctx context.Context, src sources.Source, f sources.Folder) (*poll, error) {
+	work, endWork := m.e.graceful(ctx)
+	lease, err := m.e.Ledger.Lease(work, m.Name, f.ID, leaseTTL)
+	if err != nil {
+		endWork()
+		return nil, fmt.Errorf("lease folder %s: %w", f.Path, err)
+	}
+	fetching, stop := context.WithCancelCause(ctx)
+	p := &poll{
+		mailbox: m, src: src, folder: f, lease: lease,
+		log: m.log.With(zap.String("folder", f.Path)),
+		ctx: fetching, work: work, stop: stop,
+	}
+	var renewing sync.WaitGroup
+	renewing.Go(func() {
+		t := time.NewTicker(leaseTTL / 3)
+		defer t.Stop()
+		for {
+			select {
+			case <-work.Done():
+				return
+			case <-t.C:
+				if err := lease.Renew(work); errors.Is(err, ledger.ErrFenced) {
+					stop(err)
+					endWork()
+					return
+				}
+			}
+		}
+	})
+	p.release = func() {
+		stop(nil)
+		endWork()
+		renewing.Wait()
+		if err := lease.Release(context.WithoutCancel(ctx)); err != nil && !errors.Is(err, ledger.ErrFenced) {
+			m.log.Warn("release folder", zap.Error(err))
+		}
+	}
+	return p, nil
+}
+
+// explain names the folder in an error, and says why a context ended.
+func (p *poll) explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	if cause := context.Cause(p.ctx); cause != nil && errors.Is(err, context.Canceled) {
+		err = cause
+	}
+	return fmt.Errorf("folder %s: %w", p.folder.Path, err)
+}
+
+// debts finishes what an earlier poll left unfinished and is due again.
+func (p *poll) debts() error {
+	now := time.Now()
+	for after := ""; ; {
+		owed, err := p.lease.Owed(p.work, now, after, chunk)
+		if err != nil {
+			return local("read ledger", err)
+		}
+		if len(owed) == 0 {
+			break
+		}
+		after = owed[len(owed)-1].Key
+		if err := p.again(owed); err != nil {
+			return err
+		}
+		if p.ctx.Err() != nil {
+			return p.ctx.Err()
+		}
+	}
+	due, err := p.lease.NextDue(p.work)
+	if err != nil {
+		return local("read ledger", err)
+	}
+	p.stats.dueAt(due)
+	return nil
+}
+
+// The cause of an entry whose attempt is under way. An entry that has one while
+// no attempt is under way was in hand when the process died.
+const (
+	underWay      = ""
+	underWayAlone = "handled alone after the process had died with it in hand, try %d"
+	maxAlone      = 5
+)
+
+// interrupted reports whether the process died with the entry in hand, and how
+// often it was handled alone by then.
+func interrupted(e ledger.Entry) (alone int, died bool) {
+	if e.Cause == underWay {
+		return 0, true
+	}
+	_, err := fmt.Sscanf(e.Cause, underWayAlone, &alone)
+	return alone, err == nil
+}
+
+// again takes up entries once more. Those that are prepared come first: another
+// message that is the same has to wait for them.
+func (p *poll) again(owed []ledger.Entry) error {
+	var prepared, others []ledger.Entry
+	for _, e := range owed {
+		if e.State == ledger.Prepared {
+			prepared = append(prepared, e)
+		} else {
+			others = append(others, e)
+		}
+	}
+	if err := p.retry(prepared); err != nil {
+		return err
+	}
+	return p.retry(others)
+}
+
+// retry handles entries after recording that they are being tried again. Those
+// that were in hand when the process died are handled one at a time, so that
+// one that kills the process is found.
+func (p *poll) retry(owed []ledger.Entry) error {
+	var together, alone, retried []ledger.Entry
+	for _, e := range owed {
+		if e.State == ledger.Begun || e.State == ledger.Prepared {
+			e.Attempts++
+			if n, died := interrupted(e); died {
+				e.Cause = fmt.Sprintf(underWayAlone, n+1)
+				alone = append(alone, e)
+				continue
+			}
+			e.Cause = underWay
+			retried = append(retried, e)
+		}
+		together = append(together, e)
+	}
+	if err := p.advance(retried...); err != nil {
+		return err
+	}
+	if err := p.handle(together); err != nil {
+		return err
+	}
+	for _, e := range alone {
+		if err := p.advance(e); err != nil {
+			return err
+		}
+		if err := p.handle([]ledger.Entry{e}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// news lists what is new and handles it.
+func (p *poll) news() error {
+	cursor, rules, err := p.lease.Cursor(p.work)
+	if err != nil {
+		return local("read ledger", err)
+	}
+	if rules != noFilter {
+		cursor = ""
+	}
+	listing, err := p.src.List(p.ctx, p.folder, sources.Cursor(cursor))
+	if err != nil {
+		return fmt.Errorf("list messages: %w", err)
+	}
+	p.tell(Event{Kind: Listed, Listed: max(listing.Remaining(), 0)})
+	for {
+		refs, err := listing.Next(p.ctx, chunk)
+		if err != nil {
+			return fmt.Errorf("list messages: %w", err)
+		}
+		var entries []ledger.Entry
+		if len(refs) > 0 {
+			if entries, err = p.begin(refs); err != nil {
+				return err
+			}
+		}
+		// Every message the cursor covers is in the ledger now, so that nothing
+		// is forgotten whatever becomes of it.
+		if err := p.lease.SetCursor(p.work, string(listing.Cursor(nil)), noFilter); err != nil {
+			return local("write ledger", err)
+		}
+		if len(refs) == 0 {
+			return nil
+		}
+		if err := p.handle(entries); err != nil {
+			return err
+		}
+	}
+}
+
+// begin records the messages and returns those to be handled now.
+func (p *poll) begin(refs []sources.Ref) ([]ledger.Entry, error) {
+	listed := make([]ledger.Listed, len(refs))
+	for i, r := range refs {
+		listed[i] = ledger.Listed{Key: r.Key, FolderPath: p.folder.Path, Size: r.Size, Received: r.Received}
+	}
+	entries, err := p.lease.Begin(p.work, listed)
+	if err != nil {
+		return nil, local("write ledger", err)
+	}
+	now := time.Now()
+	return slices.DeleteFunc(entries, func(e ledger.Entry) bool {
+		done := e.State.Final() || e.RetryAt.After(now)
+		if done {
+			p.tell(Event{Kind: Skipped, Entry: e})
+		}
+		return done
+	}), nil
+}
+
+// tell passes an event on, with the names of source and folder.
+func (p *poll) tell(ev Event) {
+	ev.Source, ev.Folder = p.Name, p.folder.Path
+	p.stats.count(ev)
+	p.e.Observe(ev)
+}
+
+// localError is a failure on our side: ledger, repository, spool, quarantine.
+// It is no message's fault, so it ends the poll and everything waits.
+type localError struct {
+	doing string
+	err   error
+}
+
+func local(doing string, err error) error { return &localError{doing, err} }
+
+func (e *localError) Error() string { return e.doing + ": " + e.err.Error() }
+func (e *localError) Unwrap() error { return e.err }
+
+// joinErrors joins errors into one whose class is that of the worst: the one
+// that is to wait longest.
+func joinErrors(errs []error) error {
+	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	if len(errs) < 2 {
+		return errors.Join(errs...)
+	}
+	slices.SortStableFunc(errs, func(a, b error) int { return severity(b) - severity(a) })
+	return errors.Join(errs...)
+}
+
+func severity(err error) int {
+	switch sources.ClassOf(err) {
+	case sources.SignIn:
+		return 3
+	case sources.Throttled:
+		return 2
+	case sources.Temporary:
+		return 1
+	}
+	return 0
+}
+
+// remedies returns the remedies of every error joined in err.
+func remedies(err error) string {
+	var out []string
+	var walk func(error)
+	walk = func(err error) {
+		if e, ok := err.(*sources.Error); ok && e.Remedy != "" && !slices.Contains(out, e.Remedy) {
+			out = append(out, e.Remedy)
+		}
+		switch u := err.(type) {
+		case interface{ Unwrap() error }:
+			walk(u.Unwrap())
+		case interface{ Unwrap() []error }:
+			for _, e := range u.Unwrap() {
+				walk(e)
+			}
+		}
+	}
+	if err != nil {
+		walk(err)
+	}
+	return strings.Join(out, "; ")
+}

@@ -1,0 +1,125 @@
+// Package quarantine keeps the raw bytes of messages that could not be filed,
+// with the reason, until a person decides.
+//
+// Each is two files, ID.eml and ID.json. The ledger says which messages are in
+// quarantine; the files hold what is needed to show them and to try again.
+package quarantine
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"postroom/ingest/spool"
+	"postroom/internal/durable"
+)
+
+// Record describes a quarantined message.
+type Record struct {
+	ID       string    `json:"id"`
+	Source   string    `json:"source"`
+	Folder   string    `json:"folder"` // path
+	Key      string    `json:"key"`
+	Received time.Time `json:"received,omitzero"`
+	Wire     string    `json:"wire,omitempty"`
+	Size     int64     `json:"size"`
+	SHA256   string    `json:"sha256"`
+	Subject  string    `json:"subject,omitempty"`
+	From     string    `json:"from,omitempty"`
+	Reason   string    `json:"reason"`
+	Attempts int       `json:"attempts"`
+	At       time.Time `json:"at"`
+	Notes    []string  `json:"notes,omitempty"`
+}
+
+// Quarantine is a folder of quarantined messages. It may be used concurrently,
+// for different ids.
+type Quarantine struct{ dir string }
+
+// Open returns the quarantine in dir, which is made when the first message
+// comes.
+func Open(dir string) *Quarantine { return &Quarantine{dir} }
+
+func (q *Quarantine) path(id, ext string) string { return filepath.Join(q.dir, id+ext) }
+
+// Keep writes the message and its record, replacing an earlier one of that id.
+// When it returns nil, both survive a loss of power.
+func (q *Quarantine) Keep(r Record, raw *spool.Blob) error {
+	if err := os.MkdirAll(q.dir, 0o700); err != nil {
+		return fmt.Errorf("make quarantine: %w", err)
+	}
+	meta, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode quarantine record: %w", err)
+	}
+	if eml := q.path(r.ID, ".eml"); raw.Kept() != eml {
+		if err := durable.WriteFile(eml, raw.Reader(), 0o600); err != nil {
+			return fmt.Errorf("quarantine message: %w", err)
+		}
+	}
+	if err := durable.WriteFile(q.path(r.ID, ".json"), bytes.NewReader(meta), 0o600); err != nil {
+		return fmt.Errorf("quarantine message: %w", err)
+	}
+	return nil
+}
+
+// Record returns the record of the message; an error wrapping fs.ErrNotExist if
+// there is none.
+func (q *Quarantine) Record(id string) (Record, error) {
+	var r Record
+	b, err := os.ReadFile(q.path(id, ".json"))
+	if err != nil {
+		return r, fmt.Errorf("read quarantine record: %w", err)
+	}
+	if err := json.Unmarshal(b, &r); err != nil {
+		return r, fmt.Errorf("read quarantine record %s: %w", id, err)
+	}
+	return r, nil
+}
+
+// Has reports whether the message's raw bytes are here.
+func (q *Quarantine) Has(id string) (bool, error) {
+	_, err := os.Stat(q.path(id, ".eml"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Raw returns the raw bytes of the message.
+func (q *Quarantine) Raw(id string) (*spool.Blob, error) {
+	b, err := spool.File(q.path(id, ".eml"))
+	if err != nil {
+		return nil, fmt.Errorf("read quarantined message: %w", err)
+	}
+	return b, nil
+}
+
+// Export writes the raw bytes to w.
+func (q *Quarantine) Export(id string, w io.Writer) error {
+	b, err := q.Raw(id)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	if _, err := io.Copy(w, b.Reader()); err != nil {
+		return fmt.Errorf("export quarantined message: %w", err)
+	}
+	return nil
+}
+
+// Remove removes the message. Removing one that is not here is no error.
+func (q *Quarantine) Remove(id string) error {
+	for _, ext := range []string{".json", ".eml"} {
+		if err := os.Remove(q.path(id, ext)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove quarantined message: %w", err)
+		}
+	}
+	return nil
+}
