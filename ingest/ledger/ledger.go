@@ -12,6 +12,8 @@
 // the cause, the number of attempts and the time of the next one, so that
 // nothing ever forgets how far it had come. Retrying a quarantined message
 // takes it back to begun.
+//
+// The errors named here come wrapped; compare with [errors.Is].
 package ledger
 
 import (
@@ -69,7 +71,8 @@ type Entry struct {
 	Size     int64
 	Received time.Time
 
-	// From Prepared on, and for a duplicate.
+	// From Prepared on, and for a duplicate. An entry advanced to Filed without
+	// a time in Filed gets the present one.
 	DocumentID string
 	Title      string
 	MessageID  string
@@ -84,7 +87,7 @@ type Entry struct {
 	Attempts int       // tries begun, this one included
 	RetryAt  time.Time // not before; zero: at once
 	Cause    string    // of the last failure or the quarantine, for a person
-	Updated  time.Time // last change
+	Updated  time.Time // last change; set by the ledger
 }
 
 // QuarantineID is the name by which people address a quarantined message: 12
@@ -104,26 +107,48 @@ type Document struct {
 
 // Ledger remembers every message ever begun. Its methods may be called
 // concurrently. When a method that changes something returns nil, the change
-// survives a loss of power. Times are kept to the microsecond, in UTC.
+// survives a loss of power; when it returns an error that is not one of this
+// package, that of a context included, the change may have been recorded or
+// not, but never in part. Times are kept to the microsecond, in UTC; texts are
+// kept byte for byte, however long.
 type Ledger interface {
 	// Lease takes the folder for this process. At most one lease on a folder is
 	// alive; a lease that is not renewed within ttl is lost. ErrHeld if another
 	// worker has it.
 	Lease(ctx context.Context, source, folder string, ttl time.Duration) (Lease, error)
 
+	// Rename carries all that is known of a source over to a new name, at once,
+	// and returns the number of entries. Entries and cursors that the new name
+	// has already stay as they are, as do those of the old name for the same
+	// messages; else the old name begins anew. Updated does not change, but
+	// QuarantineID, which is derived from the name, does. ErrHeld while a folder
+	// of either is leased.
+	Rename(ctx context.Context, from, to string) (int, error)
+
+	// Reader's Close also loses every lease.
+	Reader
+}
+
+// Reader answers what is in a ledger. Its methods may be called concurrently,
+// and while an iterator of Entries is under way.
+type Reader interface {
 	// Document returns the filed document, or ErrNotFound.
 	Document(ctx context.Context, id string) (Document, error)
 
 	// Entry returns the entry, or ErrNotFound.
 	Entry(ctx context.Context, source, folder, key string) (Entry, error)
 
-	// Entries yields the entries that match, oldest Updated first.
+	// Entries yields the entries that match, oldest Updated first, those changed
+	// in one step in the order they were begun. It yields what the ledger holds
+	// when it starts. An error ends it.
 	Entries(ctx context.Context, q Query) iter.Seq2[Entry, error]
 
-	// Count returns the number of entries by state; of all sources if source is
-	// empty.
+	// Count returns the number of entries by state, without the states that no
+	// entry is in; of all sources if source is empty.
 	Count(ctx context.Context, source string) (map[State]int, error)
 
+	// Close ends the use of the ledger, after which every method returns an
+	// error. It is safe to call more than once.
 	Close() error
 }
 
@@ -133,24 +158,26 @@ type Query struct {
 	States []State
 	// Since selects entries filed, or quarantined, at or after it.
 	Since time.Time
-	// QuarantineID selects the entry with that id.
+	// QuarantineID selects the entry with that id, if it was ever quarantined.
 	QuarantineID string
 	// Limit is the most entries to yield, the newest of them; 0: no limit.
 	Limit int
 }
 
 // Lease is the right to change one folder's entries. Every method but Release
-// returns ErrFenced once the lease is lost. Methods may be called concurrently.
+// returns ErrFenced once the lease is lost. Prepare and Advance return
+// ErrNotFound for an entry that was not begun in the folder. Methods may be
+// called concurrently.
 type Lease interface {
 	// Cursor returns the cursor kept last and the rules it was kept under; both
 	// empty if there is none.
 	Cursor(ctx context.Context) (cursor, rules string, err error)
-	// SetCursor keeps the cursor.
+	// SetCursor keeps the cursor. Nothing is written if it is what is kept.
 	SetCursor(ctx context.Context, cursor, rules string) error
 
 	// Begin records the messages that are new in state Begun with one attempt,
 	// leaves those that are known as they are, and returns the entries of all,
-	// in the order given.
+	// in the order given. A key is not empty.
 	Begin(ctx context.Context, listed []Listed) (entries []Entry, err error)
 
 	// Owed returns up to limit entries of the folder that are not final and
@@ -158,21 +185,28 @@ type Lease interface {
 	Owed(ctx context.Context, now time.Time, after string, limit int) ([]Entry, error)
 
 	// NextDue returns the earliest RetryAt of the folder's entries that are not
-	// final; zero if there is none.
+	// final; zero if there is none. Entries without a RetryAt, which are owed at
+	// once, do not count.
 	NextDue(ctx context.Context) (time.Time, error)
 
 	// Prepare records state Prepared and claims the document named by
-	// e.DocumentID for the entry. If that document has been filed from another
-	// message, nothing is recorded and it is returned. ErrClaimed if another
-	// entry that is not final has claimed it. Preparing a prepared entry again
-	// is allowed and replaces what it held.
+	// e.DocumentID for the entry, which is no duplicate then. If that document
+	// has been filed from another message, nothing is recorded and it is
+	// returned. ErrClaimed if another entry that is still prepared has claimed
+	// it. Preparing a prepared entry again is allowed and replaces what it held.
+	// ErrTransition if the entry may not be prepared or names no document.
 	Prepare(ctx context.Context, e Entry) (filed *Document, err error)
 
-	// Advance records the entries as they are given. ErrTransition, and nothing
-	// is recorded, if one may not move to its state from the one it is in. An
-	// entry advanced to its present state is updated. Advancing to Filed keeps
-	// the document, unless the entry is a duplicate; advancing a prepared entry
-	// to Quarantined or Vanished gives up its claim.
+	// Advance records the entries as they are given, one after the other.
+	// ErrTransition, and nothing is recorded, if one may not move to its state
+	// from the one it is in. An entry advanced to its present state is updated.
+	//
+	// Only Prepare claims: an entry that moves to, or stays in, Prepared, Filed
+	// or Settled keeps the document that it prepared, or ErrTransition. A
+	// duplicate moves to Filed without a claim; ErrNotFound if no document that
+	// it names has been filed. Advancing to Filed keeps the document, unless the
+	// entry is a duplicate; advancing a prepared entry to anything else, or to a
+	// duplicate, gives up its claim.
 	Advance(ctx context.Context, entries ...Entry) error
 
 	// Renew keeps the lease for another ttl.

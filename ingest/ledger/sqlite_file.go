@@ -1,0 +1,162 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/gofrs/flock"
+	"modernc.org/sqlite"
+
+	"postroom/internal/durable"
+)
+
+// lockFile takes the lock of the ledger at path for this process, in a folder
+// that is made if it is not there.
+func lockFile(path string) (*flock.Flock, error) {
+	if err := makeFolder(filepath.Dir(path)); err != nil {
+		return nil, fmt.Errorf("make folder: %w", err)
+	}
+	lock := flock.New(path+".lock", flock.SetPermissions(0o600))
+	taken, err := lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("lock %s: %w", lock.Path(), err)
+	}
+	if !taken {
+		return nil, fmt.Errorf("lock %s: %w", lock.Path(), ErrLocked)
+	}
+	return lock, nil
+}
+
+// makeFolder makes a folder and its parents, so that they survive a loss of
+// power.
+func makeFolder(dir string) error {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	parent := filepath.Dir(dir)
+	if err := makeFolder(parent); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return durable.SyncDir(parent)
+}
+
+// makeFile makes an empty file, unless it is there, that others cannot read.
+func makeFile(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return durable.SyncDir(filepath.Dir(path))
+}
+
+// openDatabase opens the database at path, which must be there, with the mode
+// (ro, rw) and pragmas given.
+func openDatabase(path, mode string, pragmas ...string) (*sql.DB, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	name := filepath.ToSlash(abs)
+	if runtime.GOOS == "windows" && !strings.HasPrefix(name, "/") {
+		name = "/" + name // file:///C:/…
+	}
+	q := url.Values{"mode": {mode}, "_error_rc": {"1"}, "_pragma": append([]string{"busy_timeout(5000)"}, pragmas...)}
+	u := url.URL{Scheme: "file", Path: name, RawQuery: q.Encode()}
+	c, err := sqlite.NewConnector(u.String())
+	if err != nil {
+		return nil, err
+	}
+	return sql.OpenDB(c), nil
+}
+
+// applicationID marks a SQLite database as a ledger: "POST" in ASCII.
+const applicationID = 0x504f5354
+
+// schemaVersion returns the version of the schema of a ledger, 0 for an empty
+// database, or an error if the database is no ledger or has a version above
+// newest.
+func schemaVersion(ctx context.Context, conn *sql.Conn, newest int) (int, error) {
+	var id, version, tables int
+	for query, to := range map[string]*int{
+		"PRAGMA application_id":              &id,
+		"PRAGMA user_version":                &version,
+		"SELECT count(*) FROM sqlite_master": &tables,
+	} {
+		if err := conn.QueryRowContext(ctx, query).Scan(to); err != nil {
+			return 0, fmt.Errorf("read schema version: %w", err)
+		}
+	}
+	empty := id == 0 && version == 0 && tables == 0
+	if id != applicationID && !empty {
+		return 0, errors.New("database belongs to another program")
+	}
+	if version > newest {
+		return 0, fmt.Errorf("schema version %d: %w", version, ErrNewer)
+	}
+	return version, nil
+}
+
+// checkedSize is the size in bytes up to which a database is checked when it is
+// opened; SQLite reads about 150 MB a second. A larger one tells its damage when
+// the page is read.
+const checkedSize = 64 << 20
+
+// checkPages finds damaged pages in a database that is not large.
+func checkPages(ctx context.Context, conn *sql.Conn, path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if info.Size() > checkedSize {
+		return nil
+	}
+	var verdict string
+	if err := conn.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err != nil {
+		return fmt.Errorf("check database: %w", err)
+	}
+	if verdict != "ok" {
+		return fmt.Errorf("check database: it is damaged: %s", verdict)
+	}
+	return nil
+}
+
+// backup copies the ledger, as it is at the schema version, to a file beside it
+// that survives a loss of power.
+func backup(ctx context.Context, conn *sql.Conn, path string, version int) error {
+	name := fmt.Sprintf("%s.v%d.bak", path, version)
+	partial := name + ".partial"
+	if err := os.Remove(partial); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := makeFile(partial); err != nil {
+		return err
+	}
+	if _, err := conn.ExecContext(ctx, "VACUUM INTO ?", partial); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(partial, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(partial, name); err != nil {
+		return err
+	}
+	return durable.SyncDir(filepath.Dir(path))
+}

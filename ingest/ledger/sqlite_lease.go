@@ -1,0 +1,197 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// sqliteLease checks that it is alive before it reads, and where it writes: in
+// the writer's goroutine.
+type sqliteLease struct {
+	*hold
+	l      *sqliteLedger
+	folder folderID
+}
+
+// write runs an operation under the lease.
+func (l *sqliteLease) write(ctx context.Context, steps int, run func(*sqliteTx) error) error {
+	if err := l.check(); err != nil {
+		return err
+	}
+	return l.l.writer.do(ctx, steps, func(tx *sqliteTx) error {
+		if err := l.check(); err != nil {
+			return err
+		}
+		return run(tx)
+	})
+}
+
+func (l *sqliteLease) Cursor(ctx context.Context) (cursor, rules string, err error) {
+	if err := l.check(); err != nil {
+		return "", "", err
+	}
+	return l.l.reader.cursor(ctx, l.folder)
+}
+
+func (l *sqliteLease) SetCursor(ctx context.Context, cursor, rules string) error {
+	err := l.write(ctx, 1, func(tx *sqliteTx) error { return tx.setCursor(l.folder, cursor, rules) })
+	if err != nil {
+		return fmt.Errorf("set cursor: %w", err)
+	}
+	return nil
+}
+
+func (l *sqliteLease) Begin(ctx context.Context, listed []Listed) ([]Entry, error) {
+	if err := checkKeys(listed); err != nil {
+		return nil, err
+	}
+	if err := l.check(); err != nil {
+		return nil, err
+	}
+	if len(listed) == 1 {
+		return l.begin(ctx, listed) // one statement, mostly
+	}
+	known, err := l.l.reader.known(ctx, l.folder, listed)
+	if err != nil {
+		return nil, err
+	}
+	fresh := slices.DeleteFunc(slices.Clone(listed), func(m Listed) bool {
+		_, ok := known[m.Key]
+		return ok
+	})
+	if len(fresh) > 0 {
+		begun, err := l.begin(ctx, fresh)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range begun {
+			known[e.Key] = e
+		}
+	}
+	entries := make([]Entry, len(listed))
+	for i, m := range listed {
+		entries[i] = known[m.Key]
+	}
+	return entries, nil
+}
+
+// begin records the messages that no other caller has begun meanwhile and
+// returns the entries of all.
+func (l *sqliteLease) begin(ctx context.Context, listed []Listed) ([]Entry, error) {
+	listed = slices.Clone(listed)
+	var entries []Entry
+	err := l.write(ctx, len(listed), func(tx *sqliteTx) error {
+		now := instant(l.l.now())
+		entries = make([]Entry, len(listed))
+		for i, m := range listed {
+			e := begun(l.at.source, l.at.folder, m, now)
+			added, err := tx.add(l.folder, e)
+			if err == nil && !added {
+				e, err = tx.entry(l.at, m.Key)
+			}
+			if err != nil {
+				return err
+			}
+			entries[i] = e
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("begin entries: %w", err)
+	}
+	return entries, nil
+}
+
+func (l *sqliteLease) Owed(ctx context.Context, now time.Time, after string, limit int) ([]Entry, error) {
+	if err := l.check(); err != nil {
+		return nil, err
+	}
+	return l.l.reader.owed(ctx, l.folder, now, after, limit)
+}
+
+func (l *sqliteLease) NextDue(ctx context.Context) (time.Time, error) {
+	if err := l.check(); err != nil {
+		return time.Time{}, err
+	}
+	return l.l.reader.nextDue(ctx, l.folder)
+}
+
+func (l *sqliteLease) Prepare(ctx context.Context, e Entry) (*Document, error) {
+	var filed *Document
+	err := l.write(ctx, 1, func(tx *sqliteTx) error {
+		filed = nil
+		r, err := l.standing(tx, e)
+		if err != nil {
+			return err
+		}
+		e, next, err := r.prepare(e, instant(l.l.now()))
+		if err != nil {
+			return err
+		}
+		d, err := tx.document(e.DocumentID)
+		if err == nil {
+			filed = &d
+			return nil
+		}
+		if !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		err = tx.put(l.folder, r, e, next)
+		if notUnique(err) {
+			return ErrClaimed
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("prepare entry %q: %w", e.Key, err)
+	}
+	return filed, nil
+}
+
+func (l *sqliteLease) Advance(ctx context.Context, entries ...Entry) error {
+	entries = slices.Clone(entries)
+	return l.write(ctx, len(entries), func(tx *sqliteTx) error {
+		now := instant(l.l.now())
+		for _, e := range entries {
+			if err := l.advance(tx, e, now); err != nil {
+				return fmt.Errorf("advance entry %q: %w", e.Key, err)
+			}
+		}
+		return nil
+	})
+}
+
+func (l *sqliteLease) advance(tx *sqliteTx, e Entry, now time.Time) error {
+	r, err := l.standing(tx, e)
+	if err != nil {
+		return err
+	}
+	e, next, err := r.advance(e, now)
+	if err != nil {
+		return err
+	}
+	if r.names(next) {
+		if _, err := tx.document(e.DocumentID); err != nil {
+			return fmt.Errorf("document of a duplicate: %w", err)
+		}
+	}
+	if err := tx.put(l.folder, r, e, next); err != nil {
+		return err
+	}
+	if r.files(next) {
+		return tx.addDocument(l.folder, r.id, e.filedDocument())
+	}
+	return nil
+}
+
+// standing returns where the entry stands, ErrNotFound if it was not begun in
+// this folder.
+func (l *sqliteLease) standing(tx *sqliteTx, e Entry) (standingRow, error) {
+	if l.at != (place{e.Source, e.Folder}) {
+		return standingRow{}, ErrNotFound
+	}
+	return tx.standing(l.folder, e.Key)
+}

@@ -1,0 +1,151 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+)
+
+// schema returns the steps from an empty database to the schema of now. Step n,
+// counted from 1, leads to version n; a step that was released never changes.
+func schema() []string { return []string{schema1} }
+
+// Times are microseconds since 1970, UTC; NULL is the zero time. The states are
+// those of stateCode: from 10 on, nothing is owed. Only what is owed is in
+// entries_open and entries_due, so that they stay small; entries_claim is what
+// lets one message at a time prepare a document.
+const schema1 = `
+CREATE TABLE sources (
+	id   INTEGER PRIMARY KEY,
+	name TEXT NOT NULL UNIQUE
+);
+CREATE TABLE folders (
+	id     INTEGER PRIMARY KEY,
+	source INTEGER NOT NULL REFERENCES sources (id),
+	folder TEXT NOT NULL,
+	cursor TEXT NOT NULL DEFAULT '',
+	rules  TEXT NOT NULL DEFAULT '',
+	UNIQUE (source, folder)
+);
+CREATE TABLE entries (
+	id          INTEGER PRIMARY KEY,
+	source      INTEGER NOT NULL REFERENCES sources (id),
+	folder      INTEGER NOT NULL REFERENCES folders (id),
+	key         TEXT NOT NULL,
+	folder_path TEXT NOT NULL,
+	state       INTEGER NOT NULL,
+	size        INTEGER NOT NULL,
+	received    INTEGER,
+	document    TEXT NOT NULL,
+	title       TEXT NOT NULL,
+	message_id  TEXT NOT NULL,
+	filed       INTEGER,
+	location    TEXT NOT NULL,
+	sha256      BLOB,
+	duplicate   INTEGER NOT NULL,
+	exact       INTEGER NOT NULL,
+	attempts    INTEGER NOT NULL,
+	retry_at    INTEGER,
+	cause       TEXT NOT NULL,
+	updated     INTEGER NOT NULL,
+	outcome     INTEGER, -- when it was filed or quarantined
+	quarantine  BLOB,    -- its quarantine id, once it was ever quarantined
+	UNIQUE (folder, key)
+);
+CREATE INDEX entries_open ON entries (folder, key) WHERE state < 10;
+CREATE INDEX entries_due ON entries (folder, retry_at) WHERE state < 10 AND retry_at IS NOT NULL;
+CREATE UNIQUE INDEX entries_claim ON entries (document) WHERE state = 2;
+CREATE INDEX entries_final ON entries (updated) WHERE state >= 10;
+CREATE INDEX entries_final_source ON entries (source, updated) WHERE state >= 10;
+CREATE INDEX entries_outcome ON entries (source, outcome) WHERE outcome IS NOT NULL;
+CREATE INDEX entries_quarantine ON entries (quarantine) WHERE quarantine IS NOT NULL;
+CREATE TABLE documents (
+	id       TEXT NOT NULL PRIMARY KEY,
+	source   INTEGER NOT NULL REFERENCES sources (id),
+	entry    INTEGER NOT NULL REFERENCES entries (id), -- that filed it
+	title    TEXT NOT NULL,
+	received INTEGER,
+	location TEXT NOT NULL,
+	filed    INTEGER,
+	sha256   BLOB
+);
+CREATE TABLE counts (
+	source INTEGER NOT NULL REFERENCES sources (id),
+	state  INTEGER NOT NULL,
+	n      INTEGER NOT NULL,
+	PRIMARY KEY (source, state)
+) WITHOUT ROWID;
+`
+
+// migrate brings the database at path up to date, one transaction per step.
+func migrate(ctx context.Context, conn *sql.Conn, path string, steps []string) error {
+	version, err := schemaVersion(ctx, conn, len(steps))
+	if err != nil {
+		return err
+	}
+	if err := checkPages(ctx, conn, path); err != nil {
+		return err
+	}
+	if version > 0 && version < len(steps) {
+		if err := backup(ctx, conn, path, version); err != nil {
+			return fmt.Errorf("back up before migration: %w", err)
+		}
+	}
+	if _, err := conn.ExecContext(ctx, "PRAGMA journal_mode = WAL"); err != nil {
+		return fmt.Errorf("set journal mode: %w", err)
+	}
+	for ; version < len(steps); version++ {
+		if err := migrateStep(ctx, conn, steps[version], version+1); err != nil {
+			return fmt.Errorf("migrate to schema version %d: %w", version+1, err)
+		}
+	}
+	return nil
+}
+
+func migrateStep(ctx context.Context, conn *sql.Conn, step string, version int) error {
+	tx, err := conn.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() // without effect after Commit
+	marks := fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d", applicationID, version)
+	for _, s := range []string{step, marks} {
+		if _, err := tx.ExecContext(ctx, s); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
+}
+
+// stateCode returns how the schema writes a state.
+func stateCode(s State) int64 {
+	switch s {
+	case Begun:
+		return 1
+	case Prepared:
+		return 2
+	case Filed:
+		return 3
+	case Quarantined:
+		return 4
+	case Settled:
+		return 10
+	case Parked:
+		return 11
+	case Discarded:
+		return 12
+	case Vanished:
+		return 13
+	}
+	return 0
+}
+
+// stateOf is the reverse of stateCode.
+func stateOf(code int64) (State, error) {
+	for _, s := range []State{Begun, Prepared, Filed, Quarantined, Settled, Parked, Discarded, Vanished} {
+		if stateCode(s) == code {
+			return s, nil
+		}
+	}
+	return "", fmt.Errorf("unknown state %d", code)
+}

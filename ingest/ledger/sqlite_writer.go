@@ -1,0 +1,169 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+)
+
+// sqliteWriter is the only one to write to the database. It takes the
+// operations that wait, runs them in one transaction, commits once and answers
+// them all.
+type sqliteWriter struct {
+	db *sql.DB
+	tx *sqliteTx
+
+	queue   chan *operation
+	closing chan struct{}
+	loop    sync.WaitGroup
+}
+
+// operation is one change, whole or not at all. run may be called again after a
+// rollback; it returns an error of its own to refuse, before it writes anything
+// unless it has several steps.
+type operation struct {
+	ctx   context.Context
+	steps int
+	run   func(*sqliteTx) error
+	done  chan error // of room for one
+}
+
+// groupSize is the most operations in one transaction.
+const groupSize = 256
+
+func newSQLiteWriter(ctx context.Context, path string, steps []string) (_ *sqliteWriter, err error) {
+	if err := makeFile(path); err != nil {
+		return nil, err
+	}
+	// A commit waits for a checkpoint now and then; 4,000 pages make it rare and
+	// leave 16 MB to read after a crash.
+	db, err := openDatabase(path, "rw", "synchronous(FULL)", "wal_autocheckpoint(4000)",
+		"journal_size_limit(67108864)", "cache_size(-32768)")
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, db.Close())
+		}
+	}()
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := migrate(ctx, conn, path, steps); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	w := &sqliteWriter{
+		db:      db,
+		tx:      newSQLiteTx(conn),
+		queue:   make(chan *operation),
+		closing: make(chan struct{}),
+	}
+	w.loop.Go(w.work)
+	return w, nil
+}
+
+// do runs an operation and returns once it is durable or refused. When the
+// context ends first, it returns and the operation may still be recorded: what
+// run writes to must not be read then.
+func (w *sqliteWriter) do(ctx context.Context, steps int, run func(*sqliteTx) error) error {
+	op := &operation{ctx: ctx, steps: steps, run: run, done: make(chan error, 1)}
+	select {
+	case w.queue <- op:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-w.closing:
+		return errClosed
+	}
+	select {
+	case err := <-op.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// close ends the work after the operations that were taken. It is called once.
+func (w *sqliteWriter) close() error {
+	close(w.closing)
+	w.loop.Wait()
+	return errors.Join(w.tx.close(), w.db.Close())
+}
+
+func (w *sqliteWriter) work() {
+	for {
+		select {
+		case op := <-w.queue:
+			w.record(w.gather(op))
+		case <-w.closing:
+			return
+		}
+	}
+}
+
+// gather returns first and the operations that wait. It lets the callers that
+// were just answered run before it takes the queue for empty: they would miss
+// this flush of the disk otherwise.
+func (w *sqliteWriter) gather(first *operation) []*operation {
+	group := []*operation{first}
+	for yielded := false; len(group) < groupSize; {
+		select {
+		case op := <-w.queue:
+			group = append(group, op)
+			yielded = false
+		default:
+			if yielded {
+				return group
+			}
+			runtime.Gosched()
+			yielded = true
+		}
+	}
+	return group
+}
+
+// record commits the group and answers. If that fails, each operation is tried
+// alone, so that one which cannot be recorded does not take others with it.
+func (w *sqliteWriter) record(group []*operation) {
+	refusals, err := w.commit(group)
+	if err != nil && len(group) > 1 {
+		for _, op := range group {
+			w.record([]*operation{op})
+		}
+		return
+	}
+	for i, op := range group {
+		if err != nil {
+			op.done <- fmt.Errorf("write to ledger: %w", err)
+		} else {
+			op.done <- refusals[i]
+		}
+	}
+}
+
+// commit runs the operations in one transaction. It returns what those that
+// refused said, or an error after which nothing is recorded.
+func (w *sqliteWriter) commit(group []*operation) (refusals []error, err error) {
+	if err := w.tx.begin(); err != nil {
+		return nil, err
+	}
+	refusals = make([]error, len(group))
+	for i, op := range group {
+		if refusals[i] = op.ctx.Err(); refusals[i] != nil {
+			continue
+		}
+		if refusals[i], err = w.tx.apply(op); err != nil {
+			w.tx.rollback()
+			return nil, err
+		}
+	}
+	if err := w.tx.commit(); err != nil {
+		w.tx.rollback()
+		return nil, err
+	}
+	return refusals, nil
+}
