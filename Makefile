@@ -1,0 +1,67 @@
+# The tasks of a developer; .ci/run is made of the same ones.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help build windows demo test lint bench fuzz tools clean
+
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+GOBUILD  := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+FUZZTIME ?= 1m
+ARGS     ?=
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
+
+# Packages whose tests link the Graph SDK. It is too large to be built once more
+# with the race detector, so they are tested without it.
+GRAPH_TESTS = $(shell go list -test -f '{{.ImportPath}} {{join .Deps " "}}' ./... \
+	| awk '$$1 ~ /\.test$$/ && / github\.com\/microsoftgraph\// { sub(/\.test$$/, "", $$1); print $$1 }')
+RACE_TESTS  = $(filter-out $(GRAPH_TESTS),$(shell go list ./...))
+
+help: ## lists the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## builds bin/postroom
+	$(GOBUILD) -o bin/ ./cmd/postroom
+
+windows: ## builds bin/postroom.exe
+	GOOS=windows GOARCH=amd64 $(GOBUILD) -o bin/ ./cmd/postroom
+
+demo: build ## files generated mail from stand-in servers until Ctrl-C (ARGS='--dir DIR --once')
+	bin/postroom demo $(ARGS)
+
+test: tools ## runs all tests, with the race detector where it is affordable
+	@race='$(RACE_TESTS)' graph='$(GRAPH_TESTS)'; \
+	if [[ -z $$race ]]; then echo 'error: go list found no packages' >&2; exit 1; fi; \
+	(set -x; go test -race $$race); \
+	if [[ -n $$graph ]]; then (set -x; go test $$graph); fi
+
+lint: ## checks format, vet, staticcheck, vulnerabilities, modules, and the same for Windows
+	@unformatted=$$(gofmt -l .); \
+	if [[ -n $$unformatted ]]; then printf 'not in the format of gofmt:\n%s\n' "$$unformatted" >&2; exit 1; fi
+	go mod verify
+	go mod tidy -diff
+	go vet ./...
+	GOOS=windows go build ./...
+	GOOS=windows go vet ./...
+	go run $(STATICCHECK) ./...
+	go run -exec 'env GOOS=windows' $(STATICCHECK) ./...
+	.ci/govulncheck
+
+bench: ## runs all benchmarks
+	go test -run '^$$' -bench . -benchmem ./...
+
+fuzz: ## runs every fuzz target for FUZZTIME (1m)
+	@packages=$$(go list ./...); \
+	for package in $$packages; do \
+		tests=$$(go test -list '^Fuzz' $$package); \
+		for target in $$(sed -n '/^Fuzz/p' <<<"$$tests"); do \
+			(set -x; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package); \
+		done; \
+	done
+
+tools: ## installs the servers that tests run against, where they are missing (Debian)
+	@.ci/need /usr/lib/dovecot/imap=dovecot-imapd /usr/lib/dovecot/pop3=dovecot-pop3d
+
+clean: ## removes what was built
+	rm -rf bin dist

@@ -1,0 +1,170 @@
+package service
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"text/template"
+	"unicode/utf8"
+)
+
+// stateDirectory is what systemd makes of StateDirectory=postroom.
+const stateDirectory = "/var/lib/postroom"
+
+// UnitOptions says what the systemd service is to run. All paths are absolute.
+type UnitOptions struct {
+	Binary string
+	Config string
+	// User is the user that the service runs as. If empty, systemd allots one
+	// that exists only while the service runs; then every path in Writable must
+	// be in /var/lib/postroom, the only place such a user owns.
+	User string
+	// Writable are the directories that the service writes to: those of the
+	// repository, the state, the spool and the log.
+	Writable []string
+}
+
+// Unit returns the text of a systemd service unit, for systemd 247 and newer.
+func Unit(o UnitOptions) (string, error) {
+	for _, p := range append([]string{o.Binary, o.Config}, o.Writable...) {
+		if err := checkPath(p); err != nil {
+			return "", fmt.Errorf("write systemd unit: path %q %w", p, err)
+		}
+	}
+	if strings.ContainsAny(o.Binary, "\"'\\") {
+		return "", fmt.Errorf("write systemd unit: path %q has a quote or backslash, which systemd refuses in a command", o.Binary)
+	}
+	if err := checkUser(o.User); err != nil {
+		return "", fmt.Errorf("write systemd unit: user %q %w", o.User, err)
+	}
+
+	v := unitValues{User: o.User, PrivateTmp: true}
+	v.ExecStart = strings.Join([]string{
+		quote(o.Binary), // systemd expands no variables in the command itself
+		"service", "run", "--config",
+		strings.ReplaceAll(quote(o.Config), "$", "$$"),
+	}, " ")
+	for _, p := range o.Writable {
+		p = path.Clean(p)
+		if within(p, stateDirectory) {
+			continue
+		}
+		if o.User == "" {
+			return "", fmt.Errorf("write systemd unit: %s is outside %s: name the user who owns it", p, stateDirectory)
+		}
+		if within(p, "/tmp") || within(p, "/var/tmp") {
+			v.PrivateTmp = false
+		}
+		v.Writable = append(v.Writable, quote("-"+p))
+		v.Mounts = append(v.Mounts, quote(p))
+	}
+
+	var unit strings.Builder
+	if err := template.Must(template.New("unit").Parse(unitTemplate)).Execute(&unit, v); err != nil {
+		return "", fmt.Errorf("write systemd unit: %w", err)
+	}
+	return unit.String(), nil
+}
+
+type unitValues struct {
+	ExecStart  string
+	User       string
+	PrivateTmp bool
+	Writable   []string // quoted; "-": a directory that is missing is reported by postroom itself
+	Mounts     []string // quoted
+}
+
+// The exit statuses that a new try would only repeat are 2, wrong usage or
+// configuration, and 78, EX_CONFIG.
+const unitTemplate = `[Unit]
+Description=postroom: files mail from mailboxes as documents
+Wants=network-online.target
+After=network-online.target
+{{- range .Mounts}}
+RequiresMountsFor={{.}}
+{{- end}}
+
+[Service]
+Type=notify
+ExecStart={{.ExecStart}}
+ExecReload=/bin/kill -HUP $MAINPID
+Restart=on-failure
+RestartSec=5
+RestartPreventExitStatus=2 78
+WatchdogSec=60
+TimeoutStopSec=20
+{{- if .User}}
+User={{.User}}
+{{- else}}
+DynamicUser=yes
+{{- end}}
+StateDirectory=postroom
+StateDirectoryMode=0700
+UMask=0077
+
+ProtectSystem=strict
+{{- range .Writable}}
+ReadWritePaths={{.}}
+{{- end}}
+ProtectHome=read-only
+PrivateTmp={{if .PrivateTmp}}yes{{else}}no{{end}}
+PrivateDevices=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectProc=invisible
+CapabilityBoundingSet=
+NoNewPrivileges=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+RemoveIPC=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallErrorNumber=EPERM
+
+[Install]
+WantedBy=multi-user.target
+`
+
+// within reports whether the clean path p is dir or below it.
+func within(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
+
+func checkPath(p string) error {
+	if !path.IsAbs(p) {
+		return errors.New("is not absolute")
+	}
+	if strings.ContainsFunc(p, isControl) {
+		return errors.New("contains a control character")
+	}
+	if !utf8.ValidString(p) {
+		return errors.New("is not UTF-8")
+	}
+	return nil
+}
+
+func checkUser(name string) error {
+	if strings.ContainsFunc(name, isControl) || strings.ContainsAny(name, " %:/\"'\\") {
+		return errors.New("contains a character that no user name may have")
+	}
+	return nil
+}
+
+func isControl(r rune) bool { return r < ' ' || r == 0x7f }
+
+// quote writes s as one word of a unit file (systemd.syntax(7), "Quoting") and
+// protects it from the expansion of specifiers.
+func quote(s string) string {
+	s = strings.ReplaceAll(s, "%", "%%")
+	if !strings.ContainsAny(s, " \"'\\;") {
+		return s
+	}
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+}
