@@ -15,6 +15,12 @@ import (
 // ErrNotFound is returned by Find when the repository does not hold the document.
 var ErrNotFound = errors.New("document not found")
 
+// ErrRefused is wrapped by the error of a Put when the fault lies with the
+// document itself, so that trying again will not help: an unsafe or repeated
+// file name, no files, a bad id, content that is not what was announced
+// (ErrContent, too). Every other error is the repository's trouble.
+var ErrRefused = errors.New("document refused")
+
 // ErrContent is wrapped by the error of a Put whose file did not have the size
 // or SHA-256 it was announced with.
 var ErrContent = errors.New("content differs from its announced size or SHA-256")
@@ -35,10 +41,14 @@ type Repository interface {
 	Put(ctx context.Context, d *Document) (Receipt, error)
 
 	// Find returns the receipt of the document, or an error wrapping
-	// ErrNotFound. It finds a document if and only if all of it is there.
+	// ErrNotFound. It finds a document if and only if all of it is there and
+	// survives a loss of power; a Put of the same document that is under way is
+	// waited for. A document that is there in part, because somebody has damaged
+	// it, is another error.
 	Find(ctx context.Context, k Key) (Receipt, error)
 
-	// Close waits for the calls under way and releases the repository.
+	// Close waits for the calls under way and releases the repository. Calls
+	// after it return an error.
 	Close() error
 }
 

@@ -1,0 +1,252 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+
+	"postroom/cmd/postroom/config"
+	"postroom/ingest/ledger"
+	"postroom/internal/control"
+	"postroom/internal/owner"
+	"postroom/sources"
+	"postroom/store"
+)
+
+// finding is one thing that check looked at.
+type finding struct {
+	Step   string `json:"step"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail,omitempty"`
+	Error  string `json:"error,omitempty"`
+	Remedy string `json:"remedy,omitempty"`
+}
+
+type sourceFindings struct {
+	Name  string    `json:"name"`
+	OK    bool      `json:"ok"`
+	Steps []finding `json:"steps"`
+}
+
+type checkReport struct {
+	OK         bool             `json:"ok"`
+	Config     string           `json:"config"`
+	Errors     []string         `json:"errors,omitempty"`
+	Warnings   []string         `json:"warnings,omitempty"`
+	Repository []finding        `json:"repository,omitempty"`
+	State      []finding        `json:"state,omitempty"`
+	Sources    []sourceFindings `json:"sources"`
+}
+
+func newCheck() *cobra.Command {
+	var offline, asJSON bool
+	var names []string
+	cmd := &cobra.Command{
+		Use: "check", Short: "Check the configuration and every connection, with the remedy for what is wrong", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return check(cmd, names, offline, asJSON) },
+	}
+	cmd.Flags().BoolVar(&offline, "offline", false, "only the configuration file")
+	cmd.Flags().StringArrayVar(&names, "source", nil, "only the source of this `NAME` (may be repeated)")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func check(cmd *cobra.Command, names []string, offline, asJSON bool) error {
+	s, err := readSettings(cmd)
+	if err != nil {
+		return err
+	}
+	report := checkReport{OK: true, Config: s.config, Sources: []sourceFindings{}}
+	c, err := config.Load(s.config, configDrivers())
+	if err != nil {
+		var problems config.Problems
+		if !asJSON || !errors.As(err, &problems) {
+			_, err := s.load(cmd.ErrOrStderr())
+			return err
+		}
+		report.OK = false
+		for _, p := range problems {
+			report.Errors = append(report.Errors, p.String())
+		}
+		return errors.Join(failed(printJSON(cmd.OutOrStdout(), report)), &exitError{status: exitUsage})
+	}
+	for _, w := range c.Warnings {
+		report.Warnings = append(report.Warnings, w.String())
+	}
+	of, err := chosen(c, names)
+	if err != nil {
+		return err
+	}
+	p := &checkPrinter{out: cmd.OutOrStdout(), quiet: asJSON}
+	p.line("configuration %s: %s, %s", s.config, count(len(of), "source", "sources"), count(len(c.Warnings), "warning", "warnings"))
+	for _, w := range report.Warnings {
+		p.line("  warning: %s", w)
+	}
+	if !offline {
+		// The answers depend on who asks: look as the service would.
+		if err := owner.Adopt(c.StateDir); err != nil {
+			return failed(err)
+		}
+		p.line("repository %s", c.Repository.Path)
+		report.Repository = p.findings(probeRepository(cmd.Context(), c))
+		p.line("state %s", c.StateDir)
+		report.State = p.findings(probeState(cmd.Context(), c))
+		for _, src := range of {
+			p.line("source %s (%s)", src.Name, src.Type)
+			report.Sources = append(report.Sources, sourceFindings{Name: src.Name, OK: true, Steps: probeSource(cmd.Context(), src, p)})
+		}
+	}
+	report.OK = allOK(report.Repository) && allOK(report.State)
+	for i := range report.Sources {
+		r := &report.Sources[i]
+		r.OK = allOK(r.Steps)
+		report.OK = report.OK && r.OK
+	}
+	if asJSON {
+		if err := printJSON(cmd.OutOrStdout(), report); err != nil {
+			return failed(err)
+		}
+	}
+	if !report.OK {
+		return failed(errors.New("check found something wrong, see above"))
+	}
+	p.line("all well")
+	return nil
+}
+
+func allOK(all []finding) bool {
+	for _, f := range all {
+		if !f.OK {
+			return false
+		}
+	}
+	return true
+}
+
+// checkPrinter prints findings as they come.
+type checkPrinter struct {
+	out   io.Writer
+	quiet bool
+}
+
+func (p *checkPrinter) line(format string, args ...any) {
+	if !p.quiet {
+		fmt.Fprintf(p.out, format+"\n", args...)
+	}
+}
+
+func (p *checkPrinter) findings(all []finding) []finding {
+	for _, f := range all {
+		p.finding(f)
+	}
+	return all
+}
+
+func (p *checkPrinter) finding(f finding) {
+	if f.OK {
+		p.line("  ok      %-12s %s", f.Step, printable(f.Detail, 500))
+		return
+	}
+	p.line("  FAILED  %-12s %s", f.Step, printable(f.Error, 1000))
+	if f.Remedy != "" {
+		p.line("          what to do:  %s", printable(f.Remedy, 1000))
+	}
+}
+
+func findingOf(step, detail string, err error) finding {
+	f := finding{Step: step, OK: err == nil, Detail: detail}
+	if err != nil {
+		f.Error, f.Remedy = err.Error(), sources.RemedyOf(err)
+	}
+	return f
+}
+
+func probeSource(ctx context.Context, s *config.Source, p *checkPrinter) (out []finding) {
+	add := func(f finding) {
+		p.finding(f)
+		out = append(out, f)
+	}
+	src, err := drivers()[s.Type].open(s, zap.NewNop())
+	if err != nil {
+		add(findingOf("open", "", err))
+		return out
+	}
+	defer func() {
+		if err := src.Close(); err != nil && len(out) == 0 {
+			add(findingOf("close", "", err))
+		}
+	}()
+	prober, ok := src.(sources.Prober)
+	if !ok {
+		add(findingOf("open", "this type of source has no checks", nil))
+		return out
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	prober.Probe(ctx, func(step sources.Step) { add(findingOf(step.Name, step.Detail, step.Err)) })
+	return out
+}
+
+func probeRepository(ctx context.Context, c *config.Config) []finding {
+	if daemonRuns(c) {
+		return []finding{findingOf("write", "in use by the running daemon", nil)}
+	}
+	r, err := openRepository(c.Repository)
+	if err != nil {
+		return []finding{findingOf("open", "", err)}
+	}
+	var out []finding
+	if prober, ok := r.(store.Prober); ok {
+		warnings, err := prober.Probe(ctx)
+		out = append(out, findingOf("write", "can be written to", err))
+		for _, w := range warnings {
+			out = append(out, finding{Step: "warning", OK: true, Detail: w})
+		}
+	}
+	if err := r.Close(); err != nil {
+		out = append(out, findingOf("close", "", err))
+	}
+	return out
+}
+
+// probeState looks whether the ledger can be read and the state written.
+func probeState(ctx context.Context, c *config.Config) []finding {
+	if err := os.MkdirAll(c.StateDir, 0o700); err != nil {
+		return []finding{findingOf("write", "", err)}
+	}
+	f, err := os.CreateTemp(c.StateDir, ".check-*")
+	if err == nil {
+		err = errors.Join(f.Close(), os.Remove(f.Name()))
+	}
+	out := []finding{findingOf("write", "can be written to", err)}
+	l, err := ledger.ReadSQLite(ctx, ledgerPath(c))
+	if errors.Is(err, fs.ErrNotExist) {
+		return append(out, findingOf("ledger", "none yet; the first run makes it", nil))
+	}
+	if err != nil {
+		return append(out, findingOf("ledger", "", err))
+	}
+	n, err := l.Count(ctx, "")
+	total := 0
+	for _, k := range n {
+		total += k
+	}
+	return append(out, findingOf("ledger", fmt.Sprintf("%s, %d in quarantine", count(total, "message", "messages"), n[ledger.Quarantined]+n[ledger.Parked]),
+		errors.Join(err, l.Close())))
+}
+
+func daemonRuns(c *config.Config) bool {
+	client, err := control.Dial(c.StateDir)
+	if err != nil {
+		return false
+	}
+	client.Close()
+	return true
+}

@@ -1,0 +1,69 @@
+package config
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/txtar"
+)
+
+// FuzzLoad checks that whatever a file holds, load returns a configuration or
+// problems, each at a place in the file and on one line, that name no secret.
+func FuzzLoad(f *testing.F) {
+	const secret = "hunter2-marker"
+	if err := os.Setenv("MARKER", secret); err != nil {
+		f.Fatal(err)
+	}
+	example, err := os.ReadFile("../../../config.example.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(example)
+	names, err := filepath.Glob("testdata/problems/*.txtar")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, name := range names {
+		archive, err := txtar.ParseFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(archive.Files[0].Data)
+	}
+	for _, s := range []string{"", "a", "- ", "{", "a: |\n", "a: >+2\n b", "? a\n: b", "\xff\xfe", "a:\r\n  b\r\n", "'", "\"\\x", "a: &b *b"} {
+		f.Add([]byte(s))
+	}
+	g, err := newGrammar(nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	full := filepath.Join(f.TempDir(), "config.yaml")
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if strings.Contains(string(data), "include") {
+			t.Skip("would read files at random")
+		}
+		c, err := load(g, "config.yaml", full, data)
+		var problems Problems
+		if (c == nil) != errors.As(err, &problems) || err != nil && len(problems) == 0 {
+			t.Fatalf("load returned %v, %v", c, err)
+		}
+		if c != nil {
+			problems = c.Warnings
+		}
+		last := strings.Count(string(data), "\n") + strings.Count(string(data), "\r") + 1
+		for _, p := range problems {
+			if at := p.Position; at.File != "config.yaml" || at.Line < 1 || at.Line > last || at.Column < 1 {
+				t.Errorf("no such place in %d lines: %v", last, p)
+			}
+			if p.Message == "" || strings.ContainsAny(p.Message, "\n\r\x00") {
+				t.Errorf("message %q", p.Message)
+			}
+			if strings.Contains(p.Message, secret) && !strings.Contains(string(data), secret) {
+				t.Errorf("a secret is in %v", p)
+			}
+		}
+	})
+}

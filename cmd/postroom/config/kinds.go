@@ -1,0 +1,431 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net"
+	"net/mail"
+	"net/url"
+	"reflect"
+	"regexp"
+	"regexp/syntax"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"postroom/internal/secret"
+	"postroom/sources"
+)
+
+// kind is what a scalar may be.
+type kind struct {
+	// allowed says so to a person.
+	allowed string
+	// pattern is a regular expression that every value matches, for editors;
+	// may be empty.
+	pattern string
+	// scalars are the YAML scalars that a value may be written as.
+	scalars []nodeKind
+	// lines: the value may hold control characters.
+	lines bool
+	// parse returns the value of a text, in the type of the field or string.
+	// Its error is a verb phrase that says what is wrong with the text.
+	parse func(text, dir string) (any, error)
+}
+
+// kindOf returns the kind of a field: the one named, or that of its type.
+func kindOf(name string, typ reflect.Type) (kind, bool) {
+	k, ok := kindNamed(cmp.Or(name, kindOfType(typ)))
+	if k.scalars == nil {
+		k.scalars = []nodeKind{textNode}
+	}
+	return k, ok
+}
+
+func kindOfType(typ reflect.Type) string {
+	switch typ {
+	case reflect.TypeFor[time.Duration]():
+		return "duration"
+	case reflect.TypeFor[time.Time]():
+		return "date"
+	case reflect.TypeFor[*regexp.Regexp]():
+		return "regexp"
+	case reflect.TypeFor[secret.Value]():
+		return "secret"
+	}
+	switch typ.Kind() {
+	case reflect.String:
+		return "text"
+	case reflect.Bool:
+		return "bool"
+	case reflect.Int:
+		return "int"
+	}
+	return ""
+}
+
+func kindNamed(name string) (kind, bool) {
+	switch name {
+	case "text":
+		return kind{allowed: "a text", parse: parseText}, true
+	case "credentials":
+		return kind{allowed: "a name under credentials", parse: parseText}, true
+	case "secret":
+		return kind{allowed: "a secret, best as ${env:NAME} or ${file:PATH}", parse: parseText, lines: true}, true
+	case "bool":
+		return kind{allowed: "true or false", scalars: []nodeKind{boolNode}, parse: parseBool}, true
+	case "int":
+		return kind{allowed: "a whole number", scalars: []nodeKind{numberNode}, parse: parseInt}, true
+	case "duration":
+		return kind{
+			allowed: "a duration such as 30s, 5m, 1h30m or 1d",
+			pattern: `^([0-9]+d)?([0-9]+(\.[0-9]+)?(ms|s|m|h))+$|^[0-9]+d$`,
+			parse:   parseDuration,
+		}, true
+	case "date":
+		return kind{
+			allowed: "a date such as 2024-01-31, or a time such as 2024-01-31T08:00:00Z",
+			pattern: `^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt].+)?$`,
+			parse:   parseDate,
+		}, true
+	case "size":
+		return kind{
+			allowed: "a size such as 150MB, in B, kB, MB, GB (powers of 1000) or KiB, MiB, GiB (powers of 1024)",
+			pattern: `^[0-9]+ ?([kK]?B|[MG]B|[KMG]iB)?$`,
+			scalars: []nodeKind{textNode, numberNode},
+			parse:   parseSize,
+		}, true
+	case "path":
+		return kind{allowed: "a path", parse: parsePath}, true
+	case "folder":
+		return kind{allowed: "a folder such as Inbox/Filed; a slash inside a name is %2F, a percent sign %25", parse: parseFolder}, true
+	case "pattern":
+		return kind{allowed: "a folder such as Inbox/Sub or a pattern such as \"Inbox/**\"; a slash inside a name is %2F, a percent sign %25", parse: parsePattern}, true
+	case "hostport":
+		return kind{allowed: "a host name such as mail.example.com, with or without :PORT", pattern: `^[^\s/@]+$`, parse: parseHost}, true
+	case "listen":
+		return kind{allowed: "an address and a port, such as 127.0.0.1:8460", pattern: `^[^\s/@]*:[0-9]+$`, parse: parseListen}, true
+	case "url":
+		return kind{allowed: "a URL such as http://proxy.example.com:3128", pattern: `^([Hh][Tt][Tt][Pp][Ss]?|[Ss][Oo][Cc][Kk][Ss]5)://`, parse: parseURL("http", "https", "socks5")}, true
+	case "https":
+		return kind{allowed: "a URL that begins with https://", pattern: `^[Hh][Tt][Tt][Pp][Ss]://`, parse: parseURL("https")}, true
+	case "glob":
+		return kind{allowed: "a pattern of text, * and ?", parse: parseText}, true
+	case "regexp":
+		return kind{allowed: "a regular expression in RE2 syntax", parse: parseRegexp}, true
+	case "template":
+		return kind{allowed: "a text in which {WORD} stands for what the message says, and {{ for a brace; words: " + readAllowed(), parse: parseTemplate}, true
+	case "read":
+		return kind{allowed: readAllowed(), pattern: "^(" + strings.Join(readWords(), "|") + `|header:[!-9;-~]+)$`, parse: parseRead}, true
+	case "name":
+		return kind{allowed: "letters, digits, - and _, at most 63, beginning with a letter or digit, and no Windows device name", pattern: namePattern, parse: parseName}, true
+	case "address":
+		return kind{allowed: "a mail address such as office@example.com", pattern: `^[^\s@]+@[^\s@]+$`, parse: parseAddress}, true
+	case "guid":
+		return kind{allowed: "an id such as 11111111-1111-1111-1111-111111111111", pattern: guidPattern, parse: parseGUID}, true
+	case "ledger":
+		return kind{allowed: "sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE", pattern: `^(sqlite:|postgres(ql)?://).`, parse: parseLedger}, true
+	}
+	return kind{}, false
+}
+
+const (
+	namePattern = `^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`
+	guidPattern = `^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`
+)
+
+var (
+	nameExpression = regexp.MustCompile(namePattern)
+	guidExpression = regexp.MustCompile(guidPattern)
+)
+
+func parseText(s, _ string) (any, error) { return s, nil }
+
+func parseBool(s, _ string) (any, error) {
+	switch strings.ToLower(s) {
+	case "true":
+		return true, nil
+	case "false":
+		return false, nil
+	}
+	return nil, errors.New("is neither")
+}
+
+func parseInt(s, _ string) (any, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		return nil, errors.New("is no whole number, or too large")
+	}
+	return n, nil
+}
+
+// parseDuration is time.ParseDuration with whole days before the rest.
+func parseDuration(s, _ string) (any, error) {
+	const day, most = 24 * time.Hour, 36500
+	var days int
+	rest := s
+	if head, tail, ok := strings.Cut(s, "d"); ok {
+		n, err := strconv.Atoi(head)
+		if err != nil || n < 0 || n > most {
+			return nil, errors.New("is not a duration")
+		}
+		days, rest = n, cmp.Or(tail, "0")
+	}
+	d, err := time.ParseDuration(rest)
+	if err != nil || d > most*day {
+		if _, err := strconv.ParseFloat(s, 64); err == nil {
+			return nil, errors.New("has no unit")
+		}
+		return nil, errors.New("is not a duration")
+	}
+	return time.Duration(days)*day + d, nil
+}
+
+func parseDate(s, _ string) (any, error) {
+	for _, layout := range []string{time.DateOnly, time.RFC3339} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t.UTC(), nil
+		}
+	}
+	return nil, errors.New("is not a date")
+}
+
+func parseSize(s, _ string) (any, error) {
+	digits := strings.TrimRightFunc(s, func(r rune) bool { return r < '0' || r > '9' })
+	factor, ok := unit(strings.TrimPrefix(s[len(digits):], " "))
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if !ok || err != nil || n < 1 || n > 1<<62/factor {
+		return nil, errors.New("is not a size")
+	}
+	return n * factor, nil
+}
+
+func unit(s string) (bytes int64, ok bool) {
+	switch s {
+	case "", "B":
+		return 1, true
+	case "kB", "KB":
+		return 1e3, true
+	case "MB":
+		return 1e6, true
+	case "GB":
+		return 1e9, true
+	case "KiB":
+		return 1 << 10, true
+	case "MiB":
+		return 1 << 20, true
+	case "GiB":
+		return 1 << 30, true
+	}
+	return 0, false
+}
+
+func parsePath(s, dir string) (any, error) {
+	if s == "" {
+		return "", nil
+	}
+	if s == "~" || strings.HasPrefix(s, "~/") {
+		return nil, errors.New("begins with ~, which only a shell understands")
+	}
+	return absolute(s, dir), nil
+}
+
+func parseFolder(s, _ string) (any, error) {
+	if _, err := sources.ParsePath(s); err != nil {
+		return nil, fmt.Errorf("is no folder path: %s", strings.TrimPrefix(err.Error(), fmt.Sprintf("parse folder path %q: ", s)))
+	}
+	return s, nil
+}
+
+func parsePattern(s, _ string) (any, error) {
+	if _, err := sources.ParsePattern(s); err != nil {
+		return nil, fmt.Errorf("is no folder pattern: %s", strings.TrimPrefix(err.Error(), fmt.Sprintf("parse folder pattern %q: ", s)))
+	}
+	return s, nil
+}
+
+func parseHost(s, _ string) (any, error) {
+	host := s
+	if ip := net.ParseIP(strings.Trim(s, "[]")); ip == nil && strings.Contains(s, ":") {
+		if strings.Contains(s, "://") {
+			return nil, errors.New("is a URL")
+		}
+		var port string
+		var err error
+		if host, port, err = net.SplitHostPort(s); err != nil || !isPort(port) {
+			return nil, errors.New("has no port from 1 to 65535")
+		}
+	}
+	if !isHost(host) {
+		return nil, errors.New("is not a host name")
+	}
+	return s, nil
+}
+
+func parseListen(s, _ string) (any, error) {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil || !isPort(port) || host != "" && !isHost(host) {
+		return nil, errors.New("is not an address with a port")
+	}
+	return s, nil
+}
+
+func isHost(s string) bool { return s != "" && !strings.ContainsAny(s, "/@ ") }
+
+func isPort(s string) bool {
+	n, err := strconv.Atoi(s)
+	return err == nil && n >= 1 && n <= 65535
+}
+
+func parseURL(schemes ...string) func(s, _ string) (any, error) {
+	return func(s, _ string) (any, error) {
+		if s == "" {
+			return "", nil
+		}
+		u, err := url.Parse(s)
+		if err != nil || u.Host == "" || !slices.Contains(schemes, u.Scheme) {
+			return nil, errors.New("is not such a URL")
+		}
+		return s, nil
+	}
+}
+
+func parseRegexp(s, _ string) (any, error) {
+	re, err := regexp.Compile(s)
+	if err != nil {
+		var syntaxError *syntax.Error
+		if errors.As(err, &syntaxError) {
+			return nil, errors.New("has a syntax error: " + syntaxError.Code.String())
+		}
+		return nil, errors.New("has a syntax error")
+	}
+	return re, nil
+}
+
+// readWords are the words for what can be read from a message, besides
+// header:NAME.
+func readWords() []string {
+	return []string{
+		"from", "to", "cc", "subject", "body", "date", "importance", "sensitivity", "message_id", "in_reply_to",
+		"conversation", "mailbox", "folder", "attachment_names",
+	}
+}
+
+func readAllowed() string { return strings.Join(readWords(), ", ") + ", header:NAME" }
+
+func isRead(s string) bool {
+	if name, ok := strings.CutPrefix(s, "header:"); ok {
+		return isFieldName(name)
+	}
+	return slices.Contains(readWords(), s)
+}
+
+// isFieldName reports whether s is the name of a header field, RFC 5322 2.2.
+func isFieldName(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ':' })
+}
+
+func parseRead(s, _ string) (any, error) {
+	if !isRead(s) {
+		return nil, errors.New("is not a word for what can be read from a message")
+	}
+	return s, nil
+}
+
+func parseTemplate(s, _ string) (any, error) {
+	words, err := templateWords(s)
+	if err != nil {
+		return nil, err
+	}
+	for _, word := range words {
+		if !isRead(word) {
+			return nil, errors.New("has an unknown word in braces")
+		}
+	}
+	return s, nil
+}
+
+// templateWords returns what stands in braces.
+func templateWords(s string) ([]string, error) {
+	var words []string
+	for {
+		i := strings.IndexAny(s, "{}")
+		switch {
+		case i < 0:
+			return words, nil
+		case strings.HasPrefix(s[i:], "{{") || strings.HasPrefix(s[i:], "}}"):
+			s = s[i+2:]
+		default:
+			word, rest, closed := strings.Cut(s[i+1:], "}")
+			if s[i] == '}' || !closed {
+				return nil, errors.New("has a brace without its other half")
+			}
+			words, s = append(words, word), rest
+		}
+	}
+}
+
+func parseName(s, _ string) (any, error) {
+	if !nameExpression.MatchString(s) {
+		return nil, errors.New("is not a name")
+	}
+	upper := strings.ToUpper(s)
+	if slices.Contains([]string{"CON", "PRN", "AUX", "NUL"}, upper) ||
+		len(upper) == 4 && (upper[:3] == "COM" || upper[:3] == "LPT") && upper[3] >= '1' && upper[3] <= '9' {
+		return nil, errors.New("is a Windows device name")
+	}
+	return s, nil
+}
+
+func parseAddress(s, _ string) (any, error) {
+	address, err := mail.ParseAddress(s)
+	if err != nil || address.Address != s {
+		return nil, errors.New("is not a mail address")
+	}
+	return s, nil
+}
+
+func parseGUID(s, _ string) (any, error) {
+	if !guidExpression.MatchString(s) {
+		return nil, errors.New("is not an id")
+	}
+	return s, nil
+}
+
+func parseLedger(s, dir string) (any, error) {
+	if path, ok := strings.CutPrefix(s, "sqlite:"); ok {
+		if path == "" {
+			return nil, errors.New("has no path")
+		}
+		path, err := parsePath(path, dir)
+		if err != nil {
+			return nil, err
+		}
+		return "sqlite:" + path.(string), nil
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || u.Scheme != "postgres" && u.Scheme != "postgresql" {
+		return nil, errors.New("is not a ledger")
+	}
+	return s, nil
+}
+
+// controlCharacter names the first control character of s, or returns "".
+func controlCharacter(s string) string {
+	i := strings.IndexFunc(s, unicode.IsControl)
+	if i < 0 {
+		return ""
+	}
+	switch s[i] {
+	case '\t':
+		return "a tab"
+	case '\n':
+		return "a line feed"
+	case '\r':
+		return "a carriage return"
+	}
+	return "a control character"
+}

@@ -1,0 +1,91 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// maxFile is the size in bytes beyond which a file is refused.
+const maxFile = 4 << 20
+
+// readFile returns what the file holds, up to one byte more than limit. It
+// refuses what is not a regular file, which might never end.
+func readFile(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("it is not a regular file")
+	}
+	return io.ReadAll(io.LimitReader(f, limit+1))
+}
+
+// decodeText returns the text of a file in UTF-8, without a byte order mark and
+// with LF line ends, or the reason why it is none.
+func decodeText(file string, data []byte) (string, *Problem) {
+	refuse := func(line, column int, format string, args ...any) (string, *Problem) {
+		return "", &Problem{Position{file, line, column}, fmt.Sprintf(format, args...)}
+	}
+	if len(data) > maxFile {
+		return refuse(1, 1, "file is larger than %d MiB; split it with include", maxFile>>20)
+	}
+	if encoding := foreignEncoding(data); encoding != "" {
+		return refuse(1, 1, "file is %s; save it as UTF-8", encoding)
+	}
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	// The lexer counts the end of a comment twice when it is CR LF.
+	text := strings.ReplaceAll(string(data), "\r\n", "\n")
+	line, start := 1, 0
+	for i := 0; i < len(text); {
+		r, size := utf8.DecodeRuneInString(text[i:])
+		column := func() int { return utf8.RuneCountInString(text[start:i]) + 1 }
+		switch {
+		case r == '\n':
+			line, start = line+1, i+1
+		case r == utf8.RuneError && size == 1:
+			return refuse(line, column(), "byte 0x%02X is not UTF-8; save the file as UTF-8", text[i])
+		case r == '\r':
+			return refuse(line, column(), "carriage return without line feed; end lines with LF or CR LF")
+		case unicode.IsControl(r) && r != '\t':
+			return refuse(line, column(), "control character %U; remove it", r)
+		}
+		i += size
+	}
+	return text, nil
+}
+
+// foreignEncoding names the encoding of data if it is one of those that
+// editors write besides UTF-8, or returns the empty string.
+func foreignEncoding(data []byte) string {
+	for _, mark := range []struct{ bytes, name string }{
+		{"\xff\xfe\x00\x00", "UTF-32"},
+		{"\x00\x00\xfe\xff", "UTF-32"},
+		{"\xff\xfe", "UTF-16 (little endian)"},
+		{"\xfe\xff", "UTF-16 (big endian)"},
+	} {
+		if bytes.HasPrefix(data, []byte(mark.bytes)) {
+			return mark.name
+		}
+	}
+	switch i := bytes.IndexByte(data, 0); {
+	case i < 0 || len(data) < 2:
+		return ""
+	case i == 0 && data[1] != 0:
+		return "UTF-16 (big endian, without byte order mark)"
+	case i == 1:
+		return "UTF-16 (little endian, without byte order mark)"
+	}
+	return ""
+}

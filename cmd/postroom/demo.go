@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+
+	"postroom/cmd/postroom/config"
+	"postroom/ingest"
+	"postroom/internal/imaptest"
+	"postroom/internal/mailgen"
+)
+
+// demoConfig is the configuration of the demo, as an administrator would write
+// it. Its arguments are the server's address and whether to watch.
+const demoConfig = `# The configuration of the demo.
+version: 1
+repository:
+  type: filesystem
+  path: ./documents
+state_dir: ./state
+log: {level: warn}
+
+credentials:
+  - name: demo
+    type: password
+    username: %s
+    password: ${file:password}
+
+sources:
+  - name: demo
+    type: imap
+    server: %s
+    ca_file: ./ca.pem
+    credentials: demo
+    folders: [Inbox, "Inbox/**"]
+    watch: %t
+    poll_interval: 2s
+    after_filing: mark_read
+`
+
+const (
+	demoFirst = 2 * time.Second // until the first message that arrives
+	demoEvery = 4 * time.Second // between messages that arrive
+)
+
+func newDemo() *cobra.Command {
+	var dir string
+	var messages int
+	var once bool
+	cmd := &cobra.Command{
+		Use: "demo", Short: "File generated mail from a stand-in server on this machine", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if messages < 0 {
+				return usage("--messages must not be negative")
+			}
+			return failed(demo(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), dir, messages, once))
+		},
+	}
+	cmd.Flags().StringVar(&dir, "dir", "", "file into this `DIR` (default: a new one for temporary files)")
+	cmd.Flags().IntVar(&messages, "messages", 40, "how many messages the mailbox holds at first")
+	cmd.Flags().BoolVar(&once, "once", false, "end when those are filed")
+	return cmd
+}
+
+func demo(ctx context.Context, out, errs io.Writer, dir string, messages int, once bool) (err error) {
+	if dir == "" {
+		if dir, err = os.MkdirTemp("", "postroom-demo-"); err != nil {
+			return err
+		}
+	} else if err = os.MkdirAll(dir, 0o750); err != nil {
+		return err
+	}
+	mail := mailgen.New(uint64(time.Now().UnixNano()), mailgen.Small(), mailgen.Starting(time.Now().Add(-12*time.Hour)))
+	server, err := imaptest.Start(imaptest.Options{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, server.Close()) }()
+	for range messages {
+		if err := deliver(server, mail.Next()); err != nil {
+			return err
+		}
+	}
+	c, err := writeDemo(dir, server, !once)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "A mailbox on an IMAP4 server at %s holds %s.\n", server.Addr(), count(messages, "message", "messages"))
+	fmt.Fprintf(out, "postroom files them into %s, as %s says:\n\n", c.Repository.Path, c.File)
+
+	progress := newProgress(errs)
+	documents := &demoPrinter{out: progress.around(out)}
+	w, err := openWorkshop(ctx, c, zap.NewNop(), c.Sources, func(ev ingest.Event) {
+		progress.observe(ev)
+		documents.observe(ev)
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	sums, err := w.engine.Once(ctx)
+	progress.end()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(out)
+	if err := printSummaries(out, sums, false); err != nil {
+		return err
+	}
+	if !sums[0].OK() {
+		return fmt.Errorf("demo: %d failed, %d quarantined: %s", sums[0].Failed, sums[0].Quarantined, sums[0].Error)
+	}
+	if once || ctx.Err() != nil {
+		return nil
+	}
+	fmt.Fprint(out, "\nMail goes on arriving, and is filed as it does, until Ctrl-C.\n\n")
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		for wait := demoFirst; ; wait = demoEvery {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(wait):
+			}
+			if err := deliver(server, mail.Next()); err != nil {
+				fmt.Fprintf(errs, "postroom: %v\n", err)
+				return
+			}
+		}
+	})
+	return w.engine.Run(ctx)
+}
+
+func deliver(server *imaptest.Server, m mailgen.Mail) error {
+	return server.Deliver(m.Folder, m.Raw, time.Now())
+}
+
+// writeDemo writes the configuration of the demo into dir and loads it.
+func writeDemo(dir string, server *imaptest.Server, watch bool) (*config.Config, error) {
+	text := fmt.Sprintf(demoConfig, server.Username(), server.Addr(), watch)
+	for name, content := range map[string][]byte{
+		"config.yaml": []byte(text), "ca.pem": server.CAPEM(), "password": []byte(server.Password()),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			return nil, err
+		}
+	}
+	return config.Load(filepath.Join(dir, "config.yaml"), configDrivers())
+}
+
+// demoPrinter prints documents as they are filed.
+type demoPrinter struct {
+	mu  sync.Mutex
+	out io.Writer
+}
+
+func (p *demoPrinter) observe(ev ingest.Event) {
+	if ev.Kind != ingest.Filed {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fmt.Fprintf(p.out, "%-22s %7d bytes  %s\n", printable(ev.Folder, 22), ev.Bytes, printable(ev.Entry.Location, 120))
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"postroom/cmd/postroom/config"
+	"postroom/ingest"
+	"postroom/ingest/document"
+	"postroom/internal/secret"
+	"postroom/sources"
+	"postroom/sources/imap"
+	"postroom/store"
+	"postroom/store/filesystem"
+)
+
+// driver is one kind of source.
+type driver struct {
+	// options returns what its part of the configuration is decoded into.
+	options func() any
+	// open opens a source so configured.
+	open func(*config.Source, *zap.Logger) (sources.Source, error)
+	// fit tells the engine what those options say.
+	fit func(options any, m *ingest.Mailbox)
+}
+
+// drivers is the list of all kinds of sources. There is no other.
+func drivers() map[string]driver {
+	return map[string]driver{
+		"imap": {
+			options: func() any { return new(imap.Options) },
+			open: func(s *config.Source, log *zap.Logger) (sources.Source, error) {
+				user, password := signIn(s)
+				return imap.Open(imap.Config{
+					Options: *s.Options.(*imap.Options), Name: s.Name,
+					Username: user, Password: password,
+					AfterFiling: sources.Verb(s.AfterFiling), Log: log,
+				})
+			},
+			fit: func(options any, m *ingest.Mailbox) {
+				o := options.(*imap.Options)
+				m.Watch, m.Parallel, m.FailedFolder, m.After.Target = o.Watch, o.Connections, o.FailedFolder, o.FiledFolder
+			},
+		},
+	}
+}
+
+func signIn(s *config.Source) (user string, password secret.Value) {
+	if s.Credentials == nil {
+		return "", secret.Value{}
+	}
+	return s.Credentials.Username, s.Credentials.Password
+}
+
+// openRepository opens the repository of the configuration.
+func openRepository(c config.Repository) (store.Repository, error) {
+	switch c.Type {
+	case "filesystem":
+		return filesystem.Open(c.Path)
+	}
+	return nil, fmt.Errorf("repository type %s is unknown", c.Type)
+}
+
+// configDrivers tells the configuration of the drivers.
+func configDrivers() []config.Driver {
+	var out []config.Driver
+	for name, d := range drivers() {
+		out = append(out, config.Driver{Type: name, Options: d.options})
+	}
+	slices.SortFunc(out, func(a, b config.Driver) int { return strings.Compare(a.Type, b.Type) })
+	return out
+}
+
+// mailbox tells the engine of a configured source.
+func mailbox(s *config.Source, log *zap.Logger) ingest.Mailbox {
+	d := drivers()[s.Type]
+	log = log.With(zap.String("source", s.Name))
+	m := ingest.Mailbox{
+		Name: s.Name, Type: s.Type, Address: s.Mailbox, Formerly: s.Formerly,
+		Open:           func() (sources.Source, error) { return d.open(s, log) },
+		Interval:       s.PollInterval,
+		Parallel:       1,
+		After:          sources.Action{Verb: sources.Verb(s.AfterFiling), Permanent: s.Permanent},
+		FileDuplicates: s.Duplicates == "file",
+		Rules: document.Rules{
+			Title: s.Document.Title, Class: s.Document.Class, Permissions: s.Document.Permissions,
+		},
+	}
+	if m.Address == "" {
+		m.Address, _ = signIn(s)
+	}
+	d.fit(s.Options, &m)
+	return m
+}
+
+// chosen returns the sources that are enabled, or those of the names.
+func chosen(c *config.Config, names []string) ([]*config.Source, error) {
+	var out []*config.Source
+	for _, s := range c.Sources {
+		if len(names) == 0 && s.Enabled || slices.Contains(names, s.Name) {
+			if !s.Enabled {
+				return nil, usage("source %s is not enabled", s.Name)
+			}
+			out = append(out, s)
+		}
+	}
+	for _, n := range names {
+		if !slices.ContainsFunc(c.Sources, func(s *config.Source) bool { return s.Name == n }) {
+			return nil, usage("no source is named %q in %s", n, c.File)
+		}
+	}
+	return out, nil
+}
+
+func configSchema() ([]byte, error) { return config.Schema(configDrivers()) }

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"encoding/hex"
+	"fmt"
+	"regexp"
+	"strconv"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"postroom/ingest/ledger"
+)
+
+// historyLine is one message in the history.
+type historyLine struct {
+	At          time.Time `json:"at"` // filed, recognised as a duplicate, or quarantined
+	Outcome     string    `json:"outcome"`
+	Source      string    `json:"source"`
+	Folder      string    `json:"folder"`
+	ServerID    string    `json:"server_id"`
+	MessageID   string    `json:"message_id,omitempty"`
+	Title       string    `json:"title,omitempty"`
+	Received    time.Time `json:"received,omitzero"`
+	Size        int64     `json:"size"`
+	SHA256      string    `json:"sha256"`
+	Document    string    `json:"document,omitempty"`
+	Location    string    `json:"location,omitempty"`
+	DuplicateOf string    `json:"duplicate_of,omitempty"`
+	State       string    `json:"state"`
+	Reason      string    `json:"reason,omitempty"`
+}
+
+func newHistory() *cobra.Command {
+	var source, since string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "history", Short: "What was filed, when, from where, to which document", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			from, err := parseSince(since, time.Now())
+			if err != nil {
+				return err
+			}
+			return history(cmd, source, from, asJSON)
+		},
+	}
+	cmd.Flags().StringVar(&source, "source", "", "only of the source of this `NAME`")
+	cmd.Flags().StringVar(&since, "since", "", "only since `T`: an RFC 3339 time, a date, or a span such as 7d")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+var days = regexp.MustCompile(`^(\d{1,5})d$`)
+
+// parseSince reads a point in time: RFC 3339, a date (from 00:00 UTC), or a
+// span before now.
+func parseSince(s string, now time.Time) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t.UTC(), nil
+		}
+	}
+	if m := days.FindStringSubmatch(s); m != nil {
+		n, err := strconv.Atoi(m[1])
+		if err == nil {
+			return now.UTC().AddDate(0, 0, -n), nil
+		}
+	}
+	if d, err := time.ParseDuration(s); err == nil && d > 0 {
+		return now.UTC().Add(-d), nil
+	}
+	return time.Time{}, usage("--since %q is no time; allowed: an RFC 3339 time (2026-01-02T03:04:05Z), a date (2026-01-02), or a span (7d, 12h)", s)
+}
+
+func history(cmd *cobra.Command, source string, since time.Time, asJSON bool) error {
+	_, c, err := loadConfig(cmd)
+	if err != nil {
+		return err
+	}
+	l, err := readLedger(cmd.Context(), c)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	lines := []historyLine{}
+	for e, err := range l.Entries(cmd.Context(), ledger.Query{
+		Source: source, Since: since,
+		States: []ledger.State{ledger.Filed, ledger.Settled, ledger.Quarantined, ledger.Parked, ledger.Discarded},
+	}) {
+		if err != nil {
+			return failed(err)
+		}
+		lines = append(lines, lineOf(e))
+	}
+	if asJSON {
+		return failed(printJSON(cmd.OutOrStdout(), map[string]any{"history": lines}))
+	}
+	tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "AT\tOUTCOME\tSOURCE\tFOLDER\tTITLE\tDOCUMENT")
+	for _, h := range lines {
+		where := h.Location
+		if h.Reason != "" {
+			where = h.Reason
+		}
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", h.At.Format(time.DateTime), h.Outcome, h.Source,
+			printable(h.Folder, 30), printable(h.Title, 50), printable(where, 200))
+	}
+	return failed(tw.Flush())
+}
+
+func lineOf(e ledger.Entry) historyLine {
+	h := historyLine{
+		At: e.Filed, Outcome: "filed", Source: e.Source, Folder: e.FolderPath, ServerID: e.Key,
+		MessageID: e.MessageID, Title: e.Title, Received: e.Received, Size: e.Size, SHA256: hex.EncodeToString(e.SHA256[:]),
+		Document: e.DocumentID, Location: e.Location, State: string(e.State),
+	}
+	switch {
+	case e.State == ledger.Quarantined || e.State == ledger.Parked:
+		h.Outcome, h.Reason, h.At, h.Document = "quarantined", e.Cause, e.Updated, ""
+	case e.State == ledger.Discarded:
+		h.Outcome, h.Reason, h.At, h.Document = "discarded", e.Cause, e.Updated, ""
+	case e.Duplicate:
+		h.Outcome, h.DuplicateOf = "duplicate", e.DocumentID
+	}
+	return h
+}

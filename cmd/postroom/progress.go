@@ -1,0 +1,98 @@
+package main
+
+import (
+	"io"
+	"os"
+	"sync"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+	"golang.org/x/term"
+
+	"postroom/ingest"
+)
+
+// progress shows how far a run is, as a bar on a terminal and else not at all:
+// there the log says it in plain lines.
+type progress struct {
+	errs  io.Writer
+	bars  *mpb.Progress // nil without a terminal
+	bar   *mpb.Bar
+	mu    sync.Mutex
+	total int64
+	done  int64
+}
+
+func newProgress(errs io.Writer) *progress {
+	p := &progress{errs: errs}
+	f, ok := errs.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return p
+	}
+	p.bars = mpb.New(mpb.WithOutput(errs), mpb.WithWidth(40))
+	p.bar = p.bars.AddBar(0,
+		mpb.PrependDecorators(decor.Name("filing "), decor.CountersNoUnit("%d of %d")),
+		mpb.AppendDecorators(
+			decor.Percentage(decor.WC{W: 5}), decor.Name("  "),
+			decor.AverageSpeed(0, "%.0f/s"), decor.Name("  "),
+			decor.AverageETA(decor.ET_STYLE_GO), decor.Name(" left"),
+		),
+	)
+	return p
+}
+
+// logWriter is where a log goes so that the bar stays below it.
+func (p *progress) logWriter() io.Writer {
+	if p.bars != nil {
+		return p.bars
+	}
+	return p.errs
+}
+
+// around is where other output goes while there is a bar, if both share a
+// terminal.
+func (p *progress) around(out io.Writer) io.Writer {
+	if f, ok := out.(*os.File); ok && p.bars != nil && term.IsTerminal(int(f.Fd())) {
+		return &shared{p, out}
+	}
+	return out
+}
+
+// shared writes above the bar until that is gone.
+type shared struct {
+	p   *progress
+	out io.Writer
+}
+
+func (s *shared) Write(b []byte) (int, error) {
+	if n, err := s.p.bars.Write(b); err == nil {
+		return n, nil
+	}
+	return s.out.Write(b)
+}
+
+func (p *progress) observe(ev ingest.Event) {
+	if p.bars == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if ev.Kind == ingest.Listed {
+		p.total += int64(ev.Listed)
+	} else {
+		p.done++
+	}
+	// Messages owed from earlier runs were not listed.
+	p.total = max(p.total, p.done)
+	p.bar.SetTotal(p.total, false)
+	p.bar.SetCurrent(p.done)
+}
+
+// end takes the bar away.
+func (p *progress) end() {
+	if p.bars == nil {
+		return
+	}
+	p.bar.Abort(true)
+	p.bars.Wait()
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"postroom/cmd/postroom/config"
+	"postroom/ingest"
+	"postroom/ingest/ledger"
+	"postroom/ingest/quarantine"
+	"postroom/ingest/spool"
+	"postroom/internal/control"
+	"postroom/internal/owner"
+	"postroom/store"
+)
+
+// workshop is everything that filing needs, opened: there is one at a time for
+// a state directory.
+type workshop struct {
+	config     *config.Config
+	log        *zap.Logger
+	ledger     ledger.Ledger
+	repository store.Repository
+	engine     *ingest.Engine
+	quarantine *quarantine.Quarantine
+}
+
+// openWorkshop opens the workshop of a configuration for the sources. It takes
+// the lock of the state directory: with a daemon running it fails.
+func openWorkshop(ctx context.Context, c *config.Config, log *zap.Logger, of []*config.Source, observe func(ingest.Event)) (_ *workshop, err error) {
+	if err := owner.Adopt(c.StateDir); err != nil {
+		return nil, failed(err)
+	}
+	if err := os.MkdirAll(c.StateDir, 0o700); err != nil {
+		return nil, failed(fmt.Errorf("make state directory: %w", err))
+	}
+	w := &workshop{config: c, log: log, quarantine: quarantine.Open(quarantineDir(c))}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.close())
+		}
+	}()
+	if w.ledger, err = ledger.OpenSQLite(ctx, ledgerPath(c)); err != nil {
+		if errors.Is(err, ledger.ErrLocked) {
+			return nil, failed(errors.New("another postroom is at work with this configuration: stop it first (postroom service stop), or use the commands that work beside it"))
+		}
+		return nil, failed(err)
+	}
+	if w.repository, err = openRepository(c.Repository); err != nil {
+		return nil, failed(err)
+	}
+	sp, err := spool.Open(c.Spool)
+	if err != nil {
+		return nil, failed(err)
+	}
+	var mailboxes []ingest.Mailbox
+	for _, s := range of {
+		mailboxes = append(mailboxes, mailbox(s, log))
+	}
+	w.engine = ingest.New(ingest.Config{
+		Mailboxes: mailboxes, Ledger: w.ledger, Repository: w.repository,
+		Spool: sp, Quarantine: w.quarantine, Log: log, Observe: observe,
+	})
+	return w, nil
+}
+
+func (w *workshop) close() error {
+	var errs []error
+	if w.engine != nil {
+		errs = append(errs, w.engine.Close())
+	}
+	if w.repository != nil {
+		errs = append(errs, w.repository.Close())
+	}
+	if w.ledger != nil {
+		errs = append(errs, w.ledger.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func quarantineDir(c *config.Config) string { return filepath.Join(c.StateDir, "quarantine") }
+
+func ledgerPath(c *config.Config) string {
+	return strings.TrimPrefix(c.Ledger.Reveal(), "sqlite:")
+}
+
+// readLedger opens the ledger for reading, beside a daemon or without one.
+func readLedger(ctx context.Context, c *config.Config) (ledger.Reader, error) {
+	if err := owner.Adopt(c.StateDir); err != nil {
+		return nil, failed(err)
+	}
+	l, err := ledger.ReadSQLite(ctx, ledgerPath(c))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, failed(fmt.Errorf("there is no ledger at %s yet: nothing has been filed with this configuration", ledgerPath(c)))
+	}
+	return l, failed(err)
+}
+
+// withEngine calls a method of the running daemon, or else runs alone with an
+// engine of its own.
+func withEngine[In, Out any](ctx context.Context, s *settings, c *config.Config, errs io.Writer, method string, in In, alone func(context.Context, *workshop, In) (Out, error)) (Out, error) {
+	var out Out
+	client, err := control.Dial(c.StateDir)
+	if err == nil {
+		defer client.Close()
+		return out, failed(client.Call(ctx, method, in, &out))
+	}
+	if !errors.Is(err, control.ErrNoDaemon) {
+		return out, failed(err)
+	}
+	log, closeLog, err := s.newLog(c.Log, errs)
+	if err != nil {
+		return out, err
+	}
+	sources, err := chosen(c, nil)
+	if err != nil {
+		return out, err
+	}
+	w, err := openWorkshop(ctx, c, log, sources, nil)
+	if err != nil {
+		return out, errors.Join(err, closeLog())
+	}
+	out, err = alone(ctx, w, in)
+	return out, failed(errors.Join(err, w.close(), closeLog()))
+}

@@ -1,0 +1,343 @@
+package imaptest
+
+import (
+	"bufio"
+	"cmp"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Script says how a scripted server behaves. Left alone it serves Messages in
+// one folder, INBOX, to any user, as simply as IMAP allows.
+type Script struct {
+	// Greeting replaces "* OK ready".
+	Greeting string
+	// Capabilities replaces "IMAP4rev1 UIDPLUS MOVE ESEARCH".
+	Capabilities string
+	// UIDValidity replaces 7.
+	UIDValidity uint32
+	Messages    []ScriptMessage
+	// TLS, if set, makes the server speak TLS from the first byte.
+	TLS *tls.Config
+	// Answer, if set, is asked before a command is obeyed. If it returns false,
+	// the command is obeyed. It may be called by several connections at once.
+	Answer func(Command) (Reply, bool)
+}
+
+// ScriptMessage is a message of a scripted server.
+type ScriptMessage struct {
+	UID     uint32
+	Raw     string
+	Deleted bool
+}
+
+// Command is what a client has sent.
+type Command struct {
+	// Connection counts connections from 1.
+	Connection int
+	Tag        string
+	// Text is the line without its tag, the command's name in upper case.
+	Text string
+}
+
+// Reply is what the server does instead of obeying a command.
+type Reply struct {
+	// Send is sent. TAG stands for the command's tag.
+	Send string
+	// Obey lets the server obey the command after Send.
+	Obey bool
+	// Close ends the connection then.
+	Close bool
+	// Hang keeps the connection open and says nothing more.
+	Hang bool
+}
+
+// ScriptServer is a scripted server on the loopback interface.
+type ScriptServer struct {
+	listener net.Listener
+	running  sync.WaitGroup
+
+	mu       sync.Mutex
+	script   Script
+	commands []Command
+	conns    map[net.Conn]bool
+	accepted int
+	closed   bool
+}
+
+// StartScript starts a scripted server. Close ends it.
+func StartScript(script Script) (*ScriptServer, error) {
+	script.Greeting = cmp.Or(script.Greeting, "* OK ready")
+	script.Capabilities = cmp.Or(script.Capabilities, "IMAP4rev1 UIDPLUS MOVE ESEARCH")
+	script.UIDValidity = cmp.Or(script.UIDValidity, 7)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("start scripted server: %w", err)
+	}
+	if script.TLS != nil {
+		listener = tls.NewListener(listener, script.TLS)
+	}
+	s := &ScriptServer{listener: listener, script: script, conns: make(map[net.Conn]bool)}
+	s.running.Go(s.serve)
+	return s, nil
+}
+
+// Addr is the server's address, host:port.
+func (s *ScriptServer) Addr() string { return s.listener.Addr().String() }
+
+// Commands returns what clients have sent so far.
+func (s *ScriptServer) Commands() []Command {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.commands)
+}
+
+// Change alters the script, between commands.
+func (s *ScriptServer) Change(f func(*Script)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f(&s.script)
+}
+
+// Drop cuts all connections.
+func (s *ScriptServer) Drop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for conn := range s.conns {
+		conn.Close()
+	}
+}
+
+// Close ends the server and its connections, and waits for them.
+func (s *ScriptServer) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	err := s.listener.Close()
+	s.Drop()
+	s.running.Wait()
+	return err
+}
+
+func (s *ScriptServer) serve() {
+	for {
+		conn, err := s.listener.Accept()
+		if err != nil {
+			return
+		}
+		s.mu.Lock()
+		if s.closed {
+			s.mu.Unlock()
+			conn.Close()
+			return
+		}
+		s.accepted++
+		number := s.accepted
+		s.conns[conn] = true
+		s.mu.Unlock()
+		s.running.Go(func() {
+			defer func() {
+				conn.Close()
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				delete(s.conns, conn)
+			}()
+			s.talk(conn, number)
+		})
+	}
+}
+
+// scriptLimit bounds the life of a connection, so that no test hangs on one.
+const scriptLimit = 2 * time.Minute
+
+// talk serves one connection. An error of the connection ends it.
+func (s *ScriptServer) talk(conn net.Conn, number int) {
+	if conn.SetDeadline(time.Now().Add(scriptLimit)) != nil {
+		return
+	}
+	r := bufio.NewReader(conn)
+	s.mu.Lock()
+	greeting := s.script.Greeting
+	s.mu.Unlock()
+	if greeting == "none" {
+		_, _ = io.Copy(io.Discard, r)
+		return
+	}
+	if _, err := io.WriteString(conn, greeting+"\r\n"); err != nil {
+		return
+	}
+	for {
+		line, err := r.ReadString('\n')
+		if err != nil {
+			return
+		}
+		tag, text, _ := strings.Cut(strings.TrimRight(line, "\r\n"), " ")
+		name, rest, _ := strings.Cut(text, " ")
+		command := Command{Connection: number, Tag: tag, Text: strings.TrimSpace(strings.ToUpper(name) + " " + rest)}
+		s.mu.Lock()
+		s.commands = append(s.commands, command)
+		answer := s.script.Answer
+		s.mu.Unlock()
+		if answer != nil {
+			if reply, ok := answer(command); ok {
+				if _, err := io.WriteString(conn, strings.ReplaceAll(reply.Send, "TAG", tag)); err != nil || reply.Close {
+					return
+				}
+				if reply.Hang {
+					_, _ = io.Copy(io.Discard, r)
+					return
+				}
+				if !reply.Obey {
+					continue
+				}
+			}
+		}
+		if !s.obey(conn, r, command) {
+			return
+		}
+	}
+}
+
+// obey performs a command as a server should, and reports whether the
+// connection goes on.
+func (s *ScriptServer) obey(conn net.Conn, r *bufio.Reader, command Command) bool {
+	s.mu.Lock()
+	script := s.script
+	script.Messages = slices.Clone(script.Messages)
+	s.mu.Unlock()
+	var out strings.Builder
+	say := func(format string, args ...any) { fmt.Fprintf(&out, format+"\r\n", args...) }
+	end := true
+	switch text := command.Text; {
+	case text == "CAPABILITY":
+		say("* CAPABILITY %s", script.Capabilities)
+	case strings.HasPrefix(text, "AUTHENTICATE PLAIN"):
+		if text == "AUTHENTICATE PLAIN" {
+			if _, err := io.WriteString(conn, "+ \r\n"); err != nil {
+				return false
+			}
+			if _, err := r.ReadString('\n'); err != nil {
+				return false
+			}
+		}
+	case strings.HasPrefix(text, "SELECT"), strings.HasPrefix(text, "EXAMINE"):
+		next := uint32(1)
+		for _, message := range script.Messages {
+			next = max(next, message.UID+1)
+		}
+		say(`* FLAGS (\Seen \Deleted)`)
+		say(`* OK [PERMANENTFLAGS (\Seen \Deleted)] these`)
+		say("* %d EXISTS", len(script.Messages))
+		say("* OK [UIDVALIDITY %d] valid", script.UIDValidity)
+		say("* OK [UIDNEXT %d] next", next)
+	case strings.HasPrefix(text, "LIST"):
+		if strings.HasSuffix(text, `"" ""`) {
+			say(`* LIST (\Noselect) "/" ""`)
+		} else if strings.HasSuffix(text, "INBOX") || strings.HasSuffix(text, `"*"`) {
+			say(`* LIST () "/" INBOX`)
+		}
+	case strings.HasPrefix(text, "UID SEARCH"), strings.HasPrefix(text, "SEARCH"):
+		s.search(say, script, command)
+	case strings.HasPrefix(text, "UID FETCH"), strings.HasPrefix(text, "FETCH"):
+		_, set, _ := strings.Cut(text, "FETCH ")
+		set, items, _ := strings.Cut(set, " ")
+		for i, message := range script.Messages {
+			number := message.UID
+			if strings.HasPrefix(text, "FETCH") {
+				number = uint32(i + 1)
+			}
+			if !inSet(set, number) {
+				continue
+			}
+			fmt.Fprintf(&out, "* %d FETCH (UID %d FLAGS () INTERNALDATE \"17-Jul-2026 02:44:25 +0000\" RFC822.SIZE %d", i+1, message.UID, len(message.Raw))
+			if strings.Contains(items, "BODY.PEEK[]") {
+				fmt.Fprintf(&out, " BODY[] {%d}\r\n%s", len(message.Raw), message.Raw)
+			}
+			say(")")
+		}
+	case strings.HasPrefix(text, "UID STORE"):
+		fields := strings.Fields(text)
+		s.Change(func(script *Script) {
+			for i := range script.Messages {
+				if inSet(fields[2], script.Messages[i].UID) && strings.Contains(text, `\Deleted`) {
+					script.Messages[i].Deleted = true
+				}
+			}
+		})
+	case strings.HasPrefix(text, "UID EXPUNGE"), strings.HasPrefix(text, "UID MOVE"):
+		set := strings.Fields(text)[2]
+		moved := strings.HasPrefix(text, "UID MOVE")
+		s.Change(func(script *Script) {
+			script.Messages = slices.DeleteFunc(script.Messages, func(m ScriptMessage) bool {
+				return inSet(set, m.UID) && (moved || m.Deleted)
+			})
+		})
+	case text == "IDLE":
+		if _, err := io.WriteString(conn, "+ idling\r\n"); err != nil {
+			return false
+		}
+		if _, err := r.ReadString('\n'); err != nil {
+			return false
+		}
+	case text == "LOGOUT":
+		say("* BYE bye")
+		end = false
+	}
+	say("%s OK done", command.Tag)
+	_, err := io.WriteString(conn, out.String())
+	return err == nil && end
+}
+
+// uidCriterion finds "UID set" in a SEARCH.
+var uidCriterion = regexp.MustCompile(` UID ([0-9:,*]+)`)
+
+func (s *ScriptServer) search(say func(string, ...any), script Script, command Command) {
+	_, criteria, _ := strings.Cut(command.Text, "SEARCH")
+	set := "1:*"
+	if m := uidCriterion.FindStringSubmatch(criteria); m != nil {
+		set = m[1]
+	}
+	var found []string
+	for i, message := range script.Messages {
+		if !inSet(set, message.UID) || strings.Contains(criteria, "DELETED") && !message.Deleted {
+			continue
+		}
+		number := int(message.UID)
+		if strings.HasPrefix(command.Text, "SEARCH") {
+			number = i + 1
+		}
+		found = append(found, strconv.Itoa(number))
+	}
+	switch {
+	case strings.Contains(criteria, "RETURN") && len(found) == 0:
+		say(`* ESEARCH (TAG "%s") UID`, command.Tag)
+	case strings.Contains(criteria, "RETURN"):
+		say(`* ESEARCH (TAG "%s") UID ALL %s`, command.Tag, strings.Join(found, ","))
+	default:
+		say("* SEARCH%s", strings.Join(append([]string{""}, found...), " "))
+	}
+}
+
+// inSet reports whether a sequence set holds the number.
+func inSet(set string, number uint32) bool {
+	for part := range strings.SplitSeq(set, ",") {
+		from, to, isRange := strings.Cut(part, ":")
+		if !isRange {
+			to = from
+		}
+		low, lowErr := strconv.ParseUint(from, 10, 32)
+		high, highErr := strconv.ParseUint(to, 10, 32)
+		if lowErr == nil && uint64(number) >= low && (to == "*" || highErr == nil && uint64(number) <= high) {
+			return true
+		}
+	}
+	return false
+}

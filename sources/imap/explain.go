@@ -1,0 +1,266 @@
+package imap
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	goimap "github.com/emersion/go-imap/v2"
+
+	"postroom/sources"
+)
+
+// protocolError is an answer of the server that cannot be read.
+type protocolError struct{ err error }
+
+func (e *protocolError) Error() string { return "the server's answer cannot be read: " + e.err.Error() }
+func (e *protocolError) Unwrap() error { return e.err }
+
+// lostError is a connection that ended or fell silent.
+type lostError struct{ err error }
+
+func (e *lostError) Error() string { return "connection lost: " + e.err.Error() }
+func (e *lostError) Unwrap() error { return e.err }
+
+// broken reports whether the error ended the connection.
+func broken(err error) bool {
+	var lost *lostError
+	var protocol *protocolError
+	var ours *callerError
+	if errors.As(err, &ours) {
+		return false
+	}
+	return errors.As(err, &lost) || errors.As(err, &protocol)
+}
+
+// error returns an error of the source that names the server.
+func (s *Source) error(class sources.Class, doing string, err error) *sources.Error {
+	return sources.Errorf(class, "%s: %s: %w", s.server, doing, err)
+}
+
+// explain gives err, met while doing something, its class and remedy.
+func (s *Source) explain(doing string, err error) error {
+	var status *goimap.Error
+	var classed *sources.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &classed):
+		return err
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return s.error(sources.Temporary, doing, err)
+	case errors.As(err, &status):
+		return s.explainStatus(doing, status)
+	default:
+		return s.error(sources.Temporary, doing, err)
+	}
+}
+
+// suggested finds the delay in the answer of a throttling Exchange server.
+var suggested = regexp.MustCompile(`(?i)Suggested Backoff Time:\s*(\d{1,12})\s*milliseconds`)
+
+// explainStatus gives a NO, BAD or BYE of the server its class (RFC 9051 7.1,
+// RFC 5530).
+func (s *Source) explainStatus(doing string, status *goimap.Error) *sources.Error {
+	text := strings.ToLower(status.Text)
+	switch {
+	case strings.Contains(text, "throttled"):
+		e := s.error(sources.Throttled, doing, status)
+		if m := suggested.FindStringSubmatch(status.Text); m != nil {
+			if ms, err := strconv.ParseInt(m[1], 10, 64); err == nil {
+				e.Until = time.Now().Add(time.Duration(min(ms, 24*3600*1000)) * time.Millisecond)
+			}
+		}
+		return e
+	case strings.Contains(text, "authenticated but not connected"):
+		return s.error(sources.Permission, doing, status).
+			WithRemedy("the server accepted the password but does not open the mailbox: IMAP may be switched off for it, " +
+				"or the user name may be wrong for a shared mailbox")
+	}
+	switch status.Code {
+	case goimap.ResponseCodeAuthenticationFailed, goimap.ResponseCodeAuthorizationFailed, goimap.ResponseCodeExpired:
+		return s.error(sources.SignIn, doing, status).
+			WithRemedy("check user name and password; some providers want an application password")
+	case goimap.ResponseCodePrivacyRequired:
+		return s.error(sources.Permanent, doing, status).WithRemedy("the server wants encryption: use tls: implicit or starttls")
+	case goimap.ResponseCodeNoPerm:
+		return s.error(sources.Permission, doing, status).WithRemedy("ask the mailbox's owner to grant this right")
+	case goimap.ResponseCodeNonExistent:
+		return s.error(sources.NotFound, doing, status)
+	case goimap.ResponseCodeOverQuota:
+		return s.error(sources.Temporary, doing, status).WithRemedy("the mailbox is full: make room, or use another disposition")
+	case goimap.ResponseCodeCannot:
+		return s.error(sources.Permanent, doing, status)
+	case goimap.ResponseCodeContactAdmin:
+		return s.error(sources.Temporary, doing, status).WithRemedy("the server asks to contact its administrator")
+	default:
+		return s.error(sources.Temporary, doing, status)
+	}
+}
+
+// explainSignIn is explain for the answer to a sign-in, where a NO without a
+// code means that the credentials were refused. It keeps the password out of
+// the error even if the server repeats it.
+func (s *Source) explainSignIn(err error, password string) error {
+	if err == nil {
+		return nil
+	}
+	var status *goimap.Error
+	var classed *sources.Error
+	if errors.As(err, &status) && errors.As(err, &classed) {
+		shown := *status
+		plain := base64.StdEncoding.EncodeToString([]byte("\x00" + s.cfg.Username + "\x00" + password))
+		for _, hidden := range []string{plain, password} {
+			if hidden != "" {
+				shown.Text = strings.ReplaceAll(shown.Text, hidden, "***")
+			}
+		}
+		refused := *s.explainStatus("sign in as "+s.cfg.Username, &shown)
+		if shown.Type == goimap.StatusResponseTypeNo && shown.Code == "" && refused.Class == sources.Temporary {
+			refused.Class = sources.SignIn
+			refused.Remedy = "check user name and password; some providers want an application password"
+		}
+		return &refused
+	}
+	return err
+}
+
+// explainDial explains why no TCP connection came about.
+func (s *Source) explainDial(ctx context.Context, err error) error {
+	const doing = "connect"
+	var dns *net.DNSError
+	switch {
+	case ctx.Err() != nil:
+		return s.error(sources.Temporary, doing, context.Cause(ctx))
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return s.error(sources.Temporary, doing, err).
+			WithRemedy("no such host: check the spelling of server, and this machine's DNS")
+	case errors.As(err, &dns):
+		return s.error(sources.Temporary, doing, err).WithRemedy("name resolution fails: check this machine's DNS")
+	case errors.Is(err, errRefused):
+		return s.error(sources.Temporary, doing, err).
+			WithRemedy("nothing answers on port %s: is the port right? 993 with tls: implicit, 143 with starttls", s.port)
+	default:
+		return s.error(sources.Temporary, doing, err).
+			WithRemedy("check that a firewall lets this machine reach port %s of %s", s.port, s.host)
+	}
+}
+
+// noGreeting explains a server that connects and says nothing.
+func (s *Source) noGreeting(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	e := s.error(sources.Temporary, "read greeting", err)
+	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, errReset) || ctx.Err() != nil {
+		if s.cfg.TLS != tlsImplicit {
+			return e.WithRemedy("the server does not speak first; if port %s is its TLS port, use tls: implicit", s.port)
+		}
+		return e.WithRemedy("the server may be overloaded, or refuse this machine's address")
+	}
+	return e
+}
+
+// checkGreeting explains a first byte that no IMAP server sends.
+func (s *Source) checkGreeting(first byte) error {
+	switch first {
+	case '*':
+		return nil
+	case 0x15, 0x16:
+		return s.error(sources.Permanent, "read greeting", errors.New("the server speaks TLS from the first byte")).
+			WithRemedy("use tls: implicit on port %s", s.port)
+	case '+':
+		return s.error(sources.Permanent, "read greeting", errors.New("a POP3 server answers")).
+			WithRemedy("use type: pop3, or the server's IMAP port")
+	default:
+		return s.error(sources.Permanent, "read greeting", errors.New("this is not an IMAP server")).
+			WithRemedy("check server and port: 993 with tls: implicit, 143 with starttls")
+	}
+}
+
+// explainTLS explains a failed handshake.
+func (s *Source) explainTLS(ctx context.Context, err error) error {
+	const doing = "start TLS"
+	var (
+		unknown  x509.UnknownAuthorityError
+		hostname x509.HostnameError
+		invalid  x509.CertificateInvalidError
+		record   tls.RecordHeaderError
+		alert    tls.AlertError
+	)
+	switch {
+	case ctx.Err() != nil:
+		return s.error(sources.Temporary, doing, context.Cause(ctx))
+	case errors.As(err, &unknown):
+		return s.error(sources.Permanent, doing, err).
+			WithRemedy("the certificate is signed by an authority that this machine does not know: " +
+				"add the authority's certificate with ca_file")
+	case errors.As(err, &hostname):
+		return s.error(sources.Permanent, doing, err).
+			WithRemedy("the certificate is for %s: use one of these as server",
+				strings.Join(append(certificateHosts(hostname.Certificate), commonName(hostname.Certificate)...), ", "))
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		now := time.Now()
+		if now.Before(invalid.Cert.NotBefore) {
+			return s.error(sources.Permanent, doing, err).
+				WithRemedy("the certificate is valid from %s only: check this machine's clock",
+					invalid.Cert.NotBefore.UTC().Format(time.RFC3339))
+		}
+		return s.error(sources.Permanent, doing, err).
+			WithRemedy("the certificate expired on %s: the server's administrator must renew it",
+				invalid.Cert.NotAfter.UTC().Format(time.RFC3339))
+	case errors.As(err, &record):
+		return s.error(sources.Permanent, doing, err).
+			WithRemedy("the server does not speak TLS on port %s: use tls: starttls there, or its TLS port, mostly 993", s.port)
+	case strings.Contains(err.Error(), "unsupported protocol version"):
+		return s.error(sources.Permanent, doing, err).
+			WithRemedy("the server offers only %s, which is not safe: it must be given TLS 1.2 or newer", offeredVersion(err))
+	case errors.As(err, &alert) && strings.Contains(err.Error(), "protocol version"):
+		return s.error(sources.Permanent, doing, err).
+			WithRemedy("the server offers no TLS 1.2 or newer, and older versions are not safe: it must be upgraded")
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, errReset),
+		errors.Is(err, os.ErrDeadlineExceeded):
+		return s.error(sources.Temporary, doing, err).
+			WithRemedy("the server ended the handshake: is port %s its TLS port? 993 with tls: implicit, 143 with starttls", s.port)
+	default:
+		return s.error(sources.Temporary, doing, err)
+	}
+}
+
+func commonName(cert *x509.Certificate) []string {
+	if len(cert.DNSNames)+len(cert.IPAddresses) > 0 || cert.Subject.CommonName == "" {
+		return nil
+	}
+	return []string{cert.Subject.CommonName}
+}
+
+// offeredVersion finds the version that crypto/tls says the server selected.
+func offeredVersion(err error) string {
+	fields := strings.Fields(err.Error())
+	version, parseErr := strconv.ParseUint(fields[len(fields)-1], 16, 16)
+	if parseErr != nil {
+		return "an old TLS version"
+	}
+	return tls.VersionName(uint16(version))
+}
+
+// firstLine returns err without what follows its first line, such as the stack
+// that the IMAP client appends when it trips over an answer.
+func firstLine(err error) error {
+	text, _, more := strings.Cut(err.Error(), "\n")
+	if !more {
+		return err
+	}
+	return fmt.Errorf("%s", text)
+}

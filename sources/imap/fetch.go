@@ -1,0 +1,545 @@
+package imap
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	goimap "github.com/emersion/go-imap/v2"
+	"github.com/emersion/go-imap/v2/imapclient"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"postroom/sources"
+)
+
+const (
+	// batchMessages and batchBytes bound the messages of one FETCH.
+	batchMessages = 64
+	batchBytes    = 32 << 20
+	// assumedSize stands for a size that the listing does not know.
+	assumedSize = 256 << 10
+	// maxReconnects bounds the connections that one Fetch spends on messages
+	// whose answer cannot be read.
+	maxReconnects = 16
+	// maxStrikes bounds the memory of such messages.
+	maxStrikes = 1000
+)
+
+// Fetch implements [sources.Source]. Each connection has one FETCH under way,
+// drained by one goroutine: with several, the server may hold back the end of
+// the first until the body of the second has been read.
+func (s *Source) Fetch(ctx context.Context, folder sources.Folder, refs []sources.Ref, deliver func(sources.Ref, *sources.Message) error) error {
+	ctx, done, err := s.pool.bind(ctx)
+	if err != nil {
+		return s.explain("fetch messages", err)
+	}
+	defer done()
+	f := &fetch{source: s, folder: folder, deliver: deliver, start: time.Now(), doing: fmt.Sprintf("fetch from folder %q", folder.Path)}
+	wanted, err := f.sort(refs)
+	if err != nil || len(wanted) == 0 {
+		return bare(err)
+	}
+	held, err := s.beginFolder(ctx, folder.Path, false, f.start)
+	if err != nil {
+		return err
+	}
+	if wanted, err = f.current(held.selected.validity, wanted); err != nil || len(wanted) == 0 {
+		held.release()
+		return bare(err)
+	}
+	f.plan(wanted)
+	return bare(f.run(ctx, held))
+}
+
+// fetch is one call of Fetch.
+type fetch struct {
+	source   *Source
+	folder   sources.Folder
+	deliver  func(sources.Ref, *sources.Message) error
+	start    time.Time
+	doing    string
+	validity uint32
+
+	mu         sync.Mutex
+	jobs       []job
+	reconnects int
+}
+
+// job is a set of messages to fetch with one command.
+type job struct {
+	refs []numbered
+	// accused is set when fetching the message alone has ended the connection
+	// once already. There is one message then.
+	accused bool
+}
+
+type numbered struct {
+	sources.Ref
+	key
+}
+
+func (j job) set() goimap.UIDSet {
+	var set goimap.UIDSet
+	for _, ref := range j.refs {
+		set.AddNum(ref.uid)
+	}
+	return set
+}
+
+// sort returns the refs in ascending order, each once, and answers for those
+// that no listing can have returned.
+func (f *fetch) sort(refs []sources.Ref) ([]numbered, error) {
+	wanted := make([]numbered, 0, len(refs))
+	for _, ref := range refs {
+		k, err := parseKey(ref.Key)
+		if err != nil {
+			if err := f.refuse(ref, f.source.error(sources.Permanent, f.doing, err)); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		wanted = append(wanted, numbered{ref, k})
+	}
+	slices.SortFunc(wanted, func(a, b numbered) int {
+		return cmp.Or(cmp.Compare(a.validity, b.validity), cmp.Compare(a.uid, b.uid))
+	})
+	return slices.CompactFunc(wanted, func(a, b numbered) bool { return a.key == b.key }), nil
+}
+
+// current returns the refs that name messages of the folder as it is numbered
+// now, and delivers the others as gone.
+func (f *fetch) current(validity uint32, wanted []numbered) ([]numbered, error) {
+	f.validity = validity
+	var valid []numbered
+	for _, ref := range wanted {
+		if ref.validity == validity {
+			valid = append(valid, ref)
+			continue
+		}
+		err := f.refuse(ref.Ref, f.source.error(sources.Gone, f.doing,
+			fmt.Errorf("message %s: the folder has been renumbered (UIDVALIDITY %d)", ref.Key, validity)))
+		if err != nil {
+			return nil, err
+		}
+	}
+	return valid, nil
+}
+
+// plan groups the messages into jobs. Those that have ended a connection before
+// come last, and alone, so that they hold up no other.
+func (f *fetch) plan(wanted []numbered) {
+	var (
+		last []job
+		next job
+		size int64
+	)
+	flush := func() {
+		if len(next.refs) > 0 {
+			f.jobs = append(f.jobs, next)
+		}
+		next, size = job{}, 0
+	}
+	for _, ref := range wanted {
+		if f.source.suspected(f.folder, ref.Key) {
+			last = append(last, job{refs: []numbered{ref}})
+			continue
+		}
+		n := ref.Size
+		if n < 0 {
+			n = assumedSize
+		}
+		if len(next.refs) == batchMessages || size+n > batchBytes {
+			flush()
+		}
+		next.refs = append(next.refs, ref)
+		size += n
+	}
+	flush()
+	f.jobs = append(f.jobs, last...)
+}
+
+// run fetches all jobs, on the held connection and on others that are free.
+func (f *fetch) run(ctx context.Context, held *session) error {
+	s := f.source
+	group, ctx := errgroup.WithContext(ctx)
+	helpers := min(s.pool.limit(), len(f.jobs)) - 1
+	group.Go(func() error { return f.work(ctx, held, func() bool { return true }) })
+	for range helpers {
+		if !s.pool.trySlot() {
+			break
+		}
+		group.Go(func() error {
+			helper, err := s.beginHere(ctx, func(c *conn) error { return c.open(ctx, f.folder.Path, false, f.start) })
+			if err != nil {
+				// Many servers allow fewer connections than are configured; the
+				// first one does the work.
+				s.log.Debug("no further connection", zap.Error(err))
+				return nil
+			}
+			return f.work(ctx, helper, func() bool { return !s.pool.contended() })
+		})
+	}
+	return group.Wait()
+}
+
+// work does jobs on the connection while more allows it, and gives it back.
+func (f *fetch) work(ctx context.Context, held *session, more func() bool) error {
+	for more() {
+		j, ok := f.next()
+		if !ok {
+			break
+		}
+		rest, err := f.attempt(ctx, held.conn, j)
+		if len(rest) > 0 && (err == nil || refusal(err)) {
+			rest, err = f.chase(ctx, held.conn, rest)
+		}
+		if err == nil {
+			continue
+		}
+		if ctx.Err() != nil || !broken(err) && !errors.Is(err, errOversize) {
+			held.release()
+			return err
+		}
+		if err := f.reschedule(j, rest, err); err != nil {
+			held.release()
+			return err
+		}
+		if held.usable() {
+			continue
+		}
+		held.release()
+		if held, err = f.source.beginFolder(ctx, f.folder.Path, false, f.start); err != nil {
+			return err
+		}
+		if held.selected.validity != f.validity {
+			held.release()
+			return f.source.error(sources.Temporary, f.doing, errors.New("the folder was renumbered meanwhile (UIDVALIDITY)"))
+		}
+	}
+	held.release()
+	return nil
+}
+
+func (f *fetch) next() (job, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.jobs) == 0 {
+		return job{}, false
+	}
+	j := f.jobs[0]
+	f.jobs = f.jobs[1:]
+	return j, true
+}
+
+// errOversize ends a FETCH in which a message is larger than MaxMessage: its
+// bytes are not worth reading, and they are in the way of the next.
+var errOversize = errors.New("message larger than the limit")
+
+// refusal reports whether err is the server's refusal of some message, rather
+// than of any command.
+func refusal(err error) bool {
+	var status *goimap.Error
+	if !errors.As(err, &status) || sources.ClassOf(err) != sources.Temporary {
+		return false
+	}
+	switch status.Code {
+	case goimap.ResponseCodeUnavailable, goimap.ResponseCodeInUse, goimap.ResponseCodeLimit:
+		return false
+	}
+	return true
+}
+
+// reschedule decides how to go on with the messages of a job that are left
+// after the connection ended with err: the first of them is accused and tried
+// alone, and if it ends the connection again, delivered with the error.
+func (f *fetch) reschedule(j job, rest []numbered, err error) error {
+	if f.countReconnect() > maxReconnects {
+		return err
+	}
+	switch {
+	case len(rest) == 0:
+	case errors.Is(err, errOversize):
+		f.retry(job{refs: rest})
+	case j.accused:
+		f.source.strike(f.folder, rest[0].Key)
+		return f.refuse(rest[0].Ref, f.source.error(sources.Temporary, f.doing,
+			fmt.Errorf("message %s: the server's answer for this message cannot be read: %w", rest[0].Key, err)))
+	case len(rest) == 1:
+		f.retry(job{refs: rest, accused: true})
+	default:
+		f.retry(job{refs: rest[:1], accused: true}, job{refs: rest[1:]})
+	}
+	return nil
+}
+
+func (f *fetch) countReconnect() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.reconnects++
+	return f.reconnects
+}
+
+// retry puts jobs before all others.
+func (f *fetch) retry(jobs ...job) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.jobs = append(jobs, f.jobs...)
+}
+
+// attempt fetches the messages of a job, and returns those that the server did
+// not send.
+func (f *fetch) attempt(ctx context.Context, c *conn, j job) (rest []numbered, err error) {
+	pending := make(map[goimap.UID]numbered, len(j.refs))
+	for _, ref := range j.refs {
+		if ref.Size > f.source.cfg.MaxMessage {
+			if err := f.refuse(ref.Ref, f.oversize(ref, ref.Size)); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		pending[ref.uid] = ref
+	}
+	if len(pending) == 0 {
+		return nil, nil
+	}
+	set := goimap.UIDSet{}
+	for uid := range pending {
+		set.AddNum(uid)
+	}
+	err = c.follow(ctx, f.doing, func(client *imapclient.Client) error {
+		return f.drain(c, client.Fetch(set, bodyItems), pending, 0)
+	})
+	for _, ref := range j.refs {
+		if _, ok := pending[ref.uid]; ok {
+			rest = append(rest, ref)
+		}
+	}
+	return rest, err
+}
+
+// bodyItems are what is asked of each message. Nothing of this is parsed by the
+// server from the message but RFC822.SIZE.
+var bodyItems = &goimap.FetchOptions{
+	UID: true, InternalDate: true, Flags: true, RFC822Size: true,
+	BodySection: []*goimap.FetchItemBodySection{{Peek: true}},
+}
+
+// drain delivers the messages of a FETCH, and removes them from pending. The
+// command is complete when it returns, or the connection cut. Messages are
+// known by their UID item, or are all the one named by known if that is not 0.
+func (f *fetch) drain(c *conn, cmd *imapclient.FetchCommand, pending map[goimap.UID]numbered, known goimap.UID) error {
+	for msg := cmd.Next(); msg != nil; msg = cmd.Next() {
+		if err := f.message(c, msg, pending, known); err != nil {
+			c.unusable = true
+			c.abort()
+			// The command ends with an error of the cut connection.
+			_ = cmd.Close()
+			return err
+		}
+	}
+	return cmd.Close()
+}
+
+// message delivers one message of a FETCH.
+func (f *fetch) message(c *conn, msg *imapclient.FetchMessageData, pending map[goimap.UID]numbered, known goimap.UID) error {
+	var (
+		uid         = known
+		ref, wanted = pending[known]
+		received    time.Time
+		flags       []goimap.Flag
+		flagged     bool
+		size        = int64(-1)
+		empty, null bool
+	)
+	// described is the message with what was sent before its body, else with
+	// what the listing knew.
+	described := func() *sources.Message {
+		m := &sources.Message{Received: received, Seen: ref.Seen, Wire: sources.Original}
+		if received.IsZero() {
+			m.Received = ref.Received
+		}
+		if flagged {
+			m.Seen = slices.Contains(flags, goimap.FlagSeen)
+		}
+		return m
+	}
+	for item := msg.Next(); item != nil; item = msg.Next() {
+		switch item := item.(type) {
+		case imapclient.FetchItemDataUID:
+			if known != 0 && item.UID != known {
+				return nil
+			}
+			uid = item.UID
+			ref, wanted = pending[uid]
+		case imapclient.FetchItemDataInternalDate:
+			received = item.Time
+		case imapclient.FetchItemDataFlags:
+			flags, flagged = item.Flags, true
+		case imapclient.FetchItemDataRFC822Size:
+			size = item.Size
+		case imapclient.FetchItemDataBodySection:
+			if !wanted || item.Section.Specifier != goimap.PartSpecifierNone || len(item.Section.Part) > 0 {
+				continue
+			}
+			if null = item.Literal == nil; null || item.Literal.Size() == 0 {
+				empty = true
+				continue
+			}
+			delete(pending, uid)
+			return f.hand(c, ref, described(), item.Literal)
+		}
+	}
+	if !wanted || !empty {
+		return nil
+	}
+	delete(pending, uid)
+	if size < 0 {
+		size = ref.Size
+	}
+	if null || size != 0 {
+		return f.refuse(ref.Ref, f.source.error(sources.Temporary, f.doing,
+			fmt.Errorf("message %s: the server lists the message but withholds it", ref.Key)))
+	}
+	m := described()
+	m.Body = new(body)
+	return f.give(ref.Ref, m)
+}
+
+// hand delivers a message with its body.
+func (f *fetch) hand(c *conn, ref numbered, m *sources.Message, literal goimap.LiteralReader) error {
+	size := literal.Size()
+	if size < 0 || size > f.source.cfg.MaxMessage {
+		if err := f.refuse(ref.Ref, f.oversize(ref, size)); err != nil {
+			return err
+		}
+		return &callerError{errOversize}
+	}
+	// TLS adds some to each record.
+	c.stream.bottom.Allow(size + size/8)
+	stream := &body{literal: literal, left: size, explain: func(err error) error {
+		if cause := c.stream.failure(); cause != nil {
+			err = cause
+		}
+		return f.source.explain(f.doing, fmt.Errorf("message %s: %w", ref.Key, &lostError{err}))
+	}}
+	m.Body, m.Size = stream, size
+	err := f.give(ref.Ref, m)
+	if stream.release() {
+		f.source.strike(f.folder, ref.Key)
+	} else if err == nil {
+		f.source.acquit(f.folder, ref.Key)
+	}
+	return err
+}
+
+// give delivers a message.
+func (f *fetch) give(ref sources.Ref, m *sources.Message) error {
+	if err := f.deliver(ref, m); err != nil {
+		return &callerError{err}
+	}
+	return nil
+}
+
+// refuse delivers a message that cannot be had.
+func (f *fetch) refuse(ref sources.Ref, err error) error {
+	return f.give(ref, &sources.Message{Received: ref.Received, Seen: ref.Seen, Size: -1, Wire: sources.Original, Err: err})
+}
+
+func (f *fetch) oversize(ref numbered, size int64) error {
+	return f.source.error(sources.Permanent, f.doing,
+		fmt.Errorf("message %s: %d bytes are more than the limit of %d", ref.Key, size, f.source.cfg.MaxMessage))
+}
+
+// chase looks for messages that the server was asked for and did not send:
+// those it no longer lists are gone, the others are fetched alone. What is
+// still missing after that is not delivered. It returns the messages left when
+// the connection ends. NOOP makes the server say what has been expunged.
+func (f *fetch) chase(ctx context.Context, c *conn, rest []numbered) ([]numbered, error) {
+	err := c.run(ctx, f.doing, func(client *imapclient.Client) error { return client.Noop().Wait() })
+	if err != nil {
+		return rest, err
+	}
+	missing := job{refs: rest}.set()
+	listed, err := c.search(ctx, f.folder.Path, &goimap.SearchCriteria{UID: []goimap.UIDSet{missing}})
+	if err != nil {
+		return rest, err
+	}
+	for i, ref := range rest {
+		if !listed.Contains(ref.uid) {
+			err := f.refuse(ref.Ref, f.source.error(sources.Gone, f.doing, fmt.Errorf("message %s is no longer in the folder", ref.Key)))
+			if err != nil {
+				return nil, err
+			}
+			continue
+		}
+		left, err := f.alone(ctx, c, ref)
+		if len(left) > 0 && refusal(err) {
+			err = f.refuse(ref.Ref, err)
+			left = nil
+		}
+		if err != nil {
+			return append(left, rest[i+1:]...), err
+		}
+	}
+	return nil, nil
+}
+
+// alone fetches one message by its sequence number: a server that sends the UID
+// after the body, or not at all, is understood only so. No sequence number
+// changes between these commands (RFC 9051 7.5.1).
+func (f *fetch) alone(ctx context.Context, c *conn, ref numbered) (left []numbered, err error) {
+	pending := map[goimap.UID]numbered{ref.uid: ref}
+	err = c.follow(ctx, f.doing, func(client *imapclient.Client) error {
+		data, err := client.Search(&goimap.SearchCriteria{UID: []goimap.UIDSet{goimap.UIDSetNum(ref.uid)}}, nil).Wait()
+		if err != nil {
+			return err
+		}
+		seq, ok := data.All.(goimap.SeqSet)
+		if !ok || len(seq) != 1 || seq[0].Start != seq[0].Stop {
+			return nil
+		}
+		numbers, err := client.Fetch(seq, &goimap.FetchOptions{UID: true}).Collect()
+		if err != nil {
+			return err
+		}
+		if len(numbers) != 1 || numbers[0].UID != ref.uid {
+			return nil
+		}
+		return f.drain(c, client.Fetch(seq, bodyItems), pending, ref.uid)
+	})
+	if _, ok := pending[ref.uid]; ok && err != nil {
+		left = append(left, ref)
+	}
+	return left, err
+}
+
+// strike notes that the connection ended over a message.
+func (s *Source) strike(folder sources.Folder, key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.strikes) >= maxStrikes {
+		clear(s.strikes)
+	}
+	s.strikes[folder.Path+"\x00"+key]++
+}
+
+// acquit forgets the strikes of a message that arrived whole.
+func (s *Source) acquit(folder sources.Folder, key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.strikes) > 0 {
+		delete(s.strikes, folder.Path+"\x00"+key)
+	}
+}
+
+// suspected reports whether the connection has ended over the message before.
+func (s *Source) suspected(folder sources.Folder, key string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.strikes[folder.Path+"\x00"+key] > 0
+}

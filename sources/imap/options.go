@@ -1,0 +1,133 @@
+package imap
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+
+	"postroom/sources"
+)
+
+// How the connection is encrypted.
+const (
+	tlsImplicit = "implicit"
+	tlsStart    = "starttls"
+	tlsNone     = "none"
+)
+
+// Options are the keys of a source of type imap in the configuration.
+type Options struct {
+	Server         string   `yaml:"server" required:"true" kind:"hostport" doc:"Host name of the IMAP server, with :PORT unless it is 993 (tls: implicit) or 143."`
+	TLS            string   `yaml:"tls" default:"implicit" enum:"implicit,starttls,none" doc:"How the connection is encrypted: TLS from the first byte, the STARTTLS command, or not at all."`
+	AllowPlaintext bool     `yaml:"allow_plaintext" doc:"Permits tls: none, which sends the password and the mail readable by anyone on the way."`
+	CAFile         string   `yaml:"ca_file" kind:"path" doc:"File of PEM certificates trusted besides those of the system."`
+	Folders        []string `yaml:"folders" default:"Inbox" kind:"pattern" doc:"Folders to read. * matches within one level, X/** everything below X."`
+	ExcludeFolders []string `yaml:"exclude_folders" kind:"pattern" doc:"Folders to leave out, each with all below it."`
+	FiledFolder    string   `yaml:"filed_folder" kind:"folder" doc:"Folder that filed messages are moved to, with after_filing: move. Created when missing, never read."`
+	FailedFolder   string   `yaml:"failed_folder" kind:"folder" doc:"Folder that quarantined messages are moved to. Created when missing, never read."`
+	Watch          bool     `yaml:"watch" doc:"Files mail of the first folder as it arrives (IMAP IDLE); the other folders are polled."`
+	Connections    int      `yaml:"connections" default:"2" min:"1" max:"10" doc:"The most connections to this server at a time."`
+}
+
+var _ sources.Checker = (*Options)(nil)
+
+// CheckOptions implements [sources.Checker].
+func (o *Options) CheckOptions() []sources.Problem {
+	var problems []sources.Problem
+	add := func(key, format string, args ...any) {
+		problems = append(problems, sources.Problem{Key: key, Message: fmt.Sprintf(format, args...)})
+	}
+	if _, _, err := o.address(); err != nil {
+		add("server", "%v", err)
+	}
+	if o.TLS == tlsNone && !o.AllowPlaintext {
+		add("tls", "tls: none sends the password unencrypted; use implicit or starttls, or permit it with allow_plaintext: true")
+	}
+	for _, pattern := range o.Folders {
+		if _, err := sources.ParsePattern(pattern); err != nil {
+			add("folders", "%v", err)
+		}
+	}
+	for _, pattern := range o.ExcludeFolders {
+		if _, err := sources.ParsePattern(pattern); err != nil {
+			add("exclude_folders", "%v", err)
+		}
+	}
+	for _, target := range []struct{ key, path string }{
+		{"filed_folder", o.FiledFolder}, {"failed_folder", o.FailedFolder},
+	} {
+		if target.path == "" {
+			continue
+		}
+		path, err := sources.ParsePath(target.path)
+		if err != nil {
+			add(target.key, "%v", err)
+		} else if path.Equal(sources.Path{sources.Inbox}) {
+			add(target.key, "messages cannot be moved to the inbox")
+		}
+	}
+	return problems
+}
+
+// selection returns which folders are read.
+func (o *Options) selection() (sources.Selection, error) {
+	var s sources.Selection
+	folders := o.Folders
+	if len(folders) == 0 {
+		folders = []string{sources.Inbox}
+	}
+	for _, text := range folders {
+		pattern, err := sources.ParsePattern(text)
+		if err != nil {
+			return s, err
+		}
+		s.Include = append(s.Include, pattern)
+	}
+	for _, text := range o.ExcludeFolders {
+		pattern, err := sources.ParsePattern(text)
+		if err != nil {
+			return s, err
+		}
+		s.Exclude = append(s.Exclude, pattern)
+	}
+	for _, text := range []string{o.FiledFolder, o.FailedFolder} {
+		if text == "" {
+			continue
+		}
+		path, err := sources.ParsePath(text)
+		if err != nil {
+			return s, err
+		}
+		s.Never = append(s.Never, path)
+	}
+	return s, nil
+}
+
+// address returns the host and the port of the server.
+func (o *Options) address() (host, port string, err error) {
+	if o.Server == "" {
+		return "", "", fmt.Errorf("the server's host name is missing")
+	}
+	port = "993"
+	if o.TLS == tlsStart || o.TLS == tlsNone {
+		port = "143"
+	}
+	host = o.Server
+	bare := strings.Trim(host, "[]")
+	if ip := net.ParseIP(bare); ip != nil {
+		return bare, port, nil
+	}
+	if strings.Contains(host, ":") {
+		if host, port, err = net.SplitHostPort(o.Server); err != nil {
+			return "", "", fmt.Errorf("%q is not a host name with or without :PORT", o.Server)
+		}
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+		return "", "", fmt.Errorf("port %q is not a number from 1 to 65535", port)
+	}
+	if host == "" || strings.ContainsAny(host, "/ @") {
+		return "", "", fmt.Errorf("%q is not a host name with or without :PORT", o.Server)
+	}
+	return host, port, nil
+}

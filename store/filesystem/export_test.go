@@ -1,0 +1,11 @@
+package filesystem
+
+import "os"
+
+// OpenSyncing is Open with another way to sync.
+func OpenSyncing(path string, sync func(*os.File) error) (*Repository, error) {
+	return open(path, sync)
+}
+
+// FoldersSync says whether folders are synced on this system.
+const FoldersSync = foldersSync

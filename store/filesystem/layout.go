@@ -1,0 +1,42 @@
+package filesystem
+
+import (
+	"path"
+	"strings"
+
+	"postroom/internal/filename"
+	"postroom/store"
+)
+
+// incoming is the folder below the root that is no source's.
+const incoming = ".incoming"
+
+// shortID is the number of the id's hex digits in a folder's name.
+const shortID = 12
+
+// dayFolder returns the folder below the root that holds the document's folder.
+func dayFolder(k store.Key) string {
+	return path.Join(k.Source, k.Received.UTC().Format("2006/01/02"))
+}
+
+// documentFolder returns the name of the document's folder.
+func documentFolder(d *store.Document) string {
+	return filename.CleanTitle(d.Title, "untitled") + "~" + d.ID[:shortID]
+}
+
+// folderID returns the digits of the id in the name of a document's folder, or
+// false if it is not named like one.
+func folderID(name string) (string, bool) {
+	i := strings.LastIndexByte(name, '~')
+	if i < 0 {
+		return "", false
+	}
+	id := name[i+1:]
+	return id, len(id) == shortID && strings.Trim(id, "0123456789abcdef") == ""
+}
+
+// turn returns what the keys of all documents that would compete for a folder
+// have in common.
+func turn(k store.Key) string {
+	return path.Join(dayFolder(k), k.ID[:shortID])
+}

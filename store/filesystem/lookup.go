@@ -1,0 +1,90 @@
+package filesystem
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+
+	"postroom/store"
+)
+
+// lookUp returns the receipt of the document, or an error wrapping
+// store.ErrNotFound. The caller has taken the key's turn.
+func (r *Repository) lookUp(k store.Key) (store.Receipt, error) {
+	day := dayFolder(k)
+	name, err := r.days.find(day, k.ID[:shortID])
+	if err != nil {
+		return store.Receipt{}, err
+	}
+	if name == "" {
+		return store.Receipt{}, store.ErrNotFound
+	}
+	location := path.Join(day, name)
+	if _, err := r.root.Lstat(location); errors.Is(err, fs.ErrNotExist) {
+		r.days.forget(day, name)
+		return store.Receipt{}, store.ErrNotFound
+	}
+	id, err := r.verify(location)
+	if err != nil {
+		return store.Receipt{}, fmt.Errorf("folder %s is no whole document: %w", location, err)
+	}
+	if id != k.ID {
+		return store.Receipt{}, fmt.Errorf("folder %s already holds the document %s, whose id begins alike", location, id)
+	}
+	return store.Receipt{Location: location}, nil
+}
+
+// verify returns the id of the document in the folder after comparing its files
+// with its description by name and size.
+func (r *Repository) verify(folder string) (id string, err error) {
+	description, err := r.root.ReadFile(path.Join(folder, store.DocumentFile))
+	if err != nil {
+		return "", err
+	}
+	d, err := store.ParseDocument(description)
+	if err != nil {
+		return "", err
+	}
+	for _, f := range d.Files {
+		info, err := r.root.Lstat(path.Join(folder, f.Name))
+		if err != nil {
+			return "", err
+		}
+		if !info.Mode().IsRegular() || info.Size() != f.Size {
+			return "", fmt.Errorf("file %q is not a file of %d bytes", f.Name, f.Size)
+		}
+	}
+	return d.ID, nil
+}
+
+// listDay returns the names in a day folder after making them durable: an
+// earlier process may have died between a rename and its sync.
+func (r *Repository) listDay(folder string) (names []string, err error) {
+	f, err := r.root.Open(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if e := f.Close(); e != nil && err == nil {
+			err = e
+		}
+	}()
+	for name := folder; ; name = path.Dir(name) {
+		if err := r.syncFolder(name); err != nil {
+			return nil, err
+		}
+		if name == "." {
+			break
+		}
+	}
+	names, err = f.Readdirnames(-1)
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	return names, nil
+}

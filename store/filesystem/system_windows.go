@@ -1,0 +1,26 @@
+package filesystem
+
+import (
+	"errors"
+	"time"
+
+	"golang.org/x/sys/windows"
+)
+
+// foldersSync: Windows refuses to flush a folder.
+const foldersSync = false
+
+// patiently calls the operation until it succeeds, at most ten times within 250
+// ms, while it fails because another program, mostly a virus scanner, has one of
+// the files open.
+func patiently(operation func() error) error {
+	const tries, pause = 10, 25 * time.Millisecond
+	for try := 1; ; try++ {
+		err := operation()
+		busy := errors.Is(err, windows.ERROR_ACCESS_DENIED) || errors.Is(err, windows.ERROR_SHARING_VIOLATION)
+		if !busy || try == tries {
+			return err
+		}
+		time.Sleep(pause)
+	}
+}
