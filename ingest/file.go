@@ -148,9 +148,10 @@ func (b *batch) fetch(refs []sources.Ref) error {
 			case errors.Is(err, spool.ErrTooLarge):
 				return b.undelivered(e, sources.Errorf(sources.Permanent, "message is larger than %d bytes", b.e.MaxSize))
 			case errors.As(err, new(*spool.ReadError)):
-				b.mu.Lock()
-				culprit = &e
-				b.mu.Unlock()
+				// Only the first: its end may have ended others under way.
+				if !b.accuse(&culprit, e) {
+					b.reopen(e)
+				}
 				return err
 			default:
 				b.reopen(e)
@@ -175,6 +176,17 @@ func (b *batch) fetch(refs []sources.Ref) error {
 		refs = left
 	}
 	return nil
+}
+
+// accuse sets the culprit if there is none yet, and reports whether it did.
+func (b *batch) accuse(culprit **ledger.Entry, e ledger.Entry) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if *culprit != nil {
+		return false
+	}
+	*culprit = &e
+	return true
 }
 
 func (b *batch) reopen(e ledger.Entry) {

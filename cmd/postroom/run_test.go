@@ -163,7 +163,7 @@ folders: [Inbox]`)
 
 // TestClearErrors goes through what administrators get wrong.
 func TestClearErrors(t *testing.T) {
-	o := newOffice(t, dovecot.Options{RequireTLS: true})
+	o := newOffice(t, dovecot.Options{})
 	old := oldServer(t)
 	for _, tt := range []struct {
 		name, source string
@@ -177,12 +177,11 @@ func TestClearErrors(t *testing.T) {
 		{"wrong CA, run", "server: " + o.server.IMAPS(), "run --once", 1, []string{"ca_file"}},
 		{"TLS 1.1", "server: " + old + "\nca_file: " + o.server.CAFile(), "check", 1, []string{"FAILED", "tls", "1.2"}},
 		{"plaintext without leave", "server: " + o.server.IMAP() + "\ntls: none", "check", 2, []string{"config.yaml:", "tls", "allow_plaintext"}},
-		{"plaintext refused by the server", "server: " + o.server.IMAP() + "\ntls: none\nallow_plaintext: true", "check", 1, []string{"FAILED", "sign-in"}},
 		{"TLS on a plaintext port", "server: " + o.server.IMAP(), "check", 1, []string{"FAILED", "tls", "starttls"}},
 		{"nobody there", "server: 127.0.0.1:1", "check", 1, []string{"FAILED", "tcp", "what to do"}},
 		{"no such host", "server: mail.invalid", "check", 1, []string{"FAILED", "name", "mail.invalid"}},
-		{"misspelt key", "folderz: [Inbox]", "run --once", 2, []string{"config.yaml:13:5:", "folderz", `"folders"`}},
-		{"key of another type", "mailbox: a@example.com\nrequire: 1", "check", 2, []string{"config.yaml:14:5", "require"}},
+		{"misspelt key", "folderz: [Inbox]", "run --once", 2, []string{"config.yaml:12:5:", "folderz", `"folders"`}},
+		{"key of another type", "mailbox: a@example.com\nrequire: 1", "check", 2, []string{"config.yaml:13:5", "require"}},
 		{"YAML", "folders: [Inbox", "check", 2, []string{"config.yaml:"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -202,7 +201,7 @@ func TestClearErrors(t *testing.T) {
 			if r.status != 1 {
 				t.Errorf("%s: status %d", command, r.status)
 			}
-			contains(t, strings.ToLower(r.out+r.err), "password", "127.0.0.1")
+			contains(t, strings.ToLower(r.out+r.err), "password", strings.Split(o.server.IMAPS(), ":")[1])
 			if strings.Contains(r.out+r.err, "wr0ng") {
 				t.Errorf("%s prints the password", command)
 			}
@@ -278,9 +277,7 @@ func TestDaemon(t *testing.T) {
 	} else {
 		contains(t, r.err, "another postroom")
 	}
-	if r := o.run("history"); r.status != 0 || strings.Count(r.out, "\n") != 2 {
-		t.Errorf("history beside the daemon: %+v", r)
-	}
+	o.awaitHistory(1)
 	if r := o.run("check"); r.status != 0 {
 		t.Errorf("check beside the daemon: %+v", r)
 	}
@@ -343,6 +340,21 @@ func (o *office) await(n int, limit time.Duration) {
 			o.t.Fatalf("%d documents after %v, want %d", len(found), limit, n)
 		}
 		<-tick.C
+	}
+}
+
+// awaitHistory waits until the history beside a daemon has n lines: a document
+// is in the repository a moment before the ledger says so.
+func (o *office) awaitHistory(n int) {
+	o.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		r := o.run("history")
+		if r.status == 0 && strings.Count(r.out, "\n") == 1+n {
+			return
+		}
+		if time.Now().After(deadline) {
+			o.t.Fatalf("history: %+v", r)
+		}
 	}
 }
 

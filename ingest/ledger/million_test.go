@@ -100,6 +100,9 @@ func fill(tb testing.TB, path string, n int) *sqliteLedger {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	if n == 0 {
+		return l
+	}
 	err = l.writer.do(tb.Context(), 1, func(tx *sqliteTx) error {
 		for _, s := range []string{
 			`WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 9)

@@ -19,29 +19,31 @@ import (
 )
 
 // BenchmarkSettle takes messages from begun to settled, one call per step, with
-// 64 callers on 64 folders.
+// 64 callers on 64 folders, in a ledger that is empty or has a million entries.
 func BenchmarkSettle(b *testing.B) {
-	l, err := ledger.OpenSQLite(b.Context(), filepath.Join(b.TempDir(), "postroom.db"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer func() {
+	for name, size := range map[string]int{"Empty": 0, "Million": 1_000_000} {
+		l := ledger.Fill(b, filepath.Join(b.TempDir(), "postroom.db"), size)
+		b.Run(name, func(b *testing.B) { settleAll(b, l) })
 		if err := l.Close(); err != nil {
-			b.Error(err)
+			b.Fatal(err)
 		}
-	}()
+	}
+}
+
+func settleAll(b *testing.B, l ledger.Ledger) {
 	var workers, n atomic.Int64
-	b.ReportAllocs()
 	cpu := cpuTime(b)
+	b.ReportAllocs()
 	b.SetParallelism(64 / runtime.GOMAXPROCS(0))
 	b.RunParallel(func(pb *testing.PB) {
-		lease, err := l.Lease(b.Context(), "source", fmt.Sprint(workers.Add(1)), time.Hour)
+		folder := fmt.Sprintf("%d of %d", workers.Add(1), b.N)
+		lease, err := l.Lease(b.Context(), "bench", folder, time.Hour)
 		if err != nil {
 			b.Error(err)
 			return
 		}
 		for pb.Next() {
-			if err := settle(b.Context(), lease, n.Add(1)); err != nil {
+			if err := settle(b.Context(), lease, folder+strconv.FormatInt(n.Add(1), 10)); err != nil {
 				b.Error(err)
 				return
 			}
@@ -61,8 +63,7 @@ func cpuTime(b *testing.B) time.Duration {
 }
 
 // settle takes a message from begun to settled.
-func settle(ctx context.Context, l ledger.Lease, n int64) error {
-	key := strconv.FormatInt(n, 10)
+func settle(ctx context.Context, l ledger.Lease, key string) error {
 	begun, err := l.Begin(ctx, []ledger.Listed{{Key: key, FolderPath: "Inbox", Size: 50_000, Received: time.Now()}})
 	if err != nil {
 		return err

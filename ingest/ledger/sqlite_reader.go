@@ -120,7 +120,7 @@ func entryFields(e *Entry, id *int64) []any {
 
 func (r *sqliteReader) Document(ctx context.Context, id string) (Document, error) {
 	var d Document
-	if err := one(ctx, r.documentStmt.QueryRowContext(ctx, id), documentFields(&d)); err != nil {
+	if err := one(r.documentStmt.QueryRowContext(ctx, id), documentFields(&d)); err != nil {
 		return Document{}, fmt.Errorf("read document: %w", err)
 	}
 	return d, nil
@@ -129,7 +129,7 @@ func (r *sqliteReader) Document(ctx context.Context, id string) (Document, error
 func (r *sqliteReader) Entry(ctx context.Context, source, folder, key string) (Entry, error) {
 	var e Entry
 	var id int64
-	if err := one(ctx, r.entryStmt.QueryRowContext(ctx, source, folder, key), entryFields(&e, &id)); err != nil {
+	if err := one(r.entryStmt.QueryRowContext(ctx, source, folder, key), entryFields(&e, &id)); err != nil {
 		return Entry{}, fmt.Errorf("read entry: %w", err)
 	}
 	return e, nil
@@ -139,7 +139,10 @@ func (r *sqliteReader) Entries(ctx context.Context, q Query) iter.Seq2[Entry, er
 	return func(yield func(Entry, error) bool) {
 		query, args := entriesQuery(q)
 		rows, err := r.scans.QueryContext(ctx, query, args...)
-		err = each(ctx, rows, err, func() (bool, error) {
+		err = each(rows, err, func() (bool, error) {
+			if err := ctx.Err(); err != nil {
+				return false, err // rows end with it too, but later
+			}
 			e, err := scanEntry(rows)
 			return err == nil && yield(e, nil), err
 		})
@@ -152,7 +155,7 @@ func (r *sqliteReader) Entries(ctx context.Context, q Query) iter.Seq2[Entry, er
 func (r *sqliteReader) Count(ctx context.Context, source string) (map[State]int, error) {
 	count := make(map[State]int)
 	rows, err := r.countStmt.QueryContext(ctx, source)
-	err = each(ctx, rows, err, func() (bool, error) {
+	err = each(rows, err, func() (bool, error) {
 		var s State
 		var n int
 		err := rows.Scan((*stateColumn)(&s), &n)
@@ -168,12 +171,12 @@ func (r *sqliteReader) Count(ctx context.Context, source string) (map[State]int,
 // folder returns the ids of a folder, or ErrNotFound.
 func (r *sqliteReader) folder(ctx context.Context, at place) (folderID, error) {
 	var f folderID
-	err := one(ctx, r.folderStmt.QueryRowContext(ctx, at.source, at.folder), []any{&f.id, &f.source})
+	err := one(r.folderStmt.QueryRowContext(ctx, at.source, at.folder), []any{&f.id, &f.source})
 	return f, err
 }
 
 func (r *sqliteReader) cursor(ctx context.Context, f folderID) (cursor, rules string, err error) {
-	if err := one(ctx, r.cursorStmt.QueryRowContext(ctx, f.id), []any{&cursor, &rules}); err != nil {
+	if err := one(r.cursorStmt.QueryRowContext(ctx, f.id), []any{&cursor, &rules}); err != nil {
 		return "", "", fmt.Errorf("read cursor: %w", err)
 	}
 	return cursor, rules, nil
@@ -191,7 +194,7 @@ func (r *sqliteReader) known(ctx context.Context, f folderID, listed []Listed) (
 		return nil, fmt.Errorf("read known entries: %w", err)
 	}
 	rows, err := r.knownStmt.QueryContext(ctx, list, f.id)
-	entries, err := scanEntries(ctx, rows, err)
+	entries, err := scanEntries(rows, err)
 	if err != nil {
 		return nil, fmt.Errorf("read known entries: %w", err)
 	}
@@ -204,7 +207,7 @@ func (r *sqliteReader) known(ctx context.Context, f folderID, listed []Listed) (
 
 func (r *sqliteReader) owed(ctx context.Context, f folderID, now time.Time, after string, limit int) ([]Entry, error) {
 	rows, err := r.owedStmt.QueryContext(ctx, f.id, after, now.UnixMicro(), max(limit, 0))
-	entries, err := scanEntries(ctx, rows, err)
+	entries, err := scanEntries(rows, err)
 	if err != nil {
 		return nil, fmt.Errorf("read owed entries: %w", err)
 	}
@@ -213,47 +216,39 @@ func (r *sqliteReader) owed(ctx context.Context, f folderID, now time.Time, afte
 
 func (r *sqliteReader) nextDue(ctx context.Context, f folderID) (time.Time, error) {
 	var due time.Time
-	if err := one(ctx, r.dueStmt.QueryRowContext(ctx, f.id), []any{(*timeColumn)(&due)}); err != nil {
+	if err := one(r.dueStmt.QueryRowContext(ctx, f.id), []any{(*timeColumn)(&due)}); err != nil {
 		return time.Time{}, fmt.Errorf("read next due time: %w", err)
 	}
 	return due, nil
 }
 
 // one scans a row; ErrNotFound if there is none.
-func one(ctx context.Context, row *sql.Row, dest []any) error {
+func one(row *sql.Row, dest []any) error {
 	err := row.Scan(dest...)
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, sql.ErrNoRows):
+	if errors.Is(err, sql.ErrNoRows) {
 		return ErrNotFound
-	case ctx.Err() != nil: // the driver then says that it was interrupted
-		return ctx.Err()
 	}
 	return err
 }
 
-// each calls scan for each row until it returns false or an error, and closes
-// the rows.
-func each(ctx context.Context, rows *sql.Rows, err error, scan func() (more bool, err error)) error {
-	if err == nil {
-		defer rows.Close()
-		for more := true; more && err == nil && rows.Next(); {
-			more, err = scan()
-		}
-		if err == nil {
-			err = rows.Err()
+// each calls scan for each row of a query, which may have failed with err, until
+// scan returns false or an error. It closes the rows.
+func each(rows *sql.Rows, err error, scan func() (more bool, err error)) error {
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if more, err := scan(); !more || err != nil {
+			return err
 		}
 	}
-	if err != nil && ctx.Err() != nil {
-		return ctx.Err()
-	}
-	return err
+	return rows.Err()
 }
 
-func scanEntries(ctx context.Context, rows *sql.Rows, err error) ([]Entry, error) {
+func scanEntries(rows *sql.Rows, err error) ([]Entry, error) {
 	var entries []Entry
-	err = each(ctx, rows, err, func() (bool, error) {
+	err = each(rows, err, func() (bool, error) {
 		e, err := scanEntry(rows)
 		entries = append(entries, e)
 		return true, err

@@ -144,9 +144,9 @@ func (tx *sqliteTx) row(query string, args []any, dest ...any) error {
 	if err != nil {
 		return tx.fail(err)
 	}
-	err = s.QueryRow(args...).Scan(dest...)
-	if errors.Is(err, sql.ErrNoRows) {
-		return ErrNotFound
+	err = one(s.QueryRow(args...), dest)
+	if errors.Is(err, ErrNotFound) {
+		return err
 	}
 	return tx.fail(err)
 }
@@ -158,7 +158,7 @@ func (tx *sqliteTx) rows(query string, args []any, scan func(func(...any) error)
 		return tx.fail(err)
 	}
 	rows, err := s.Query(args...)
-	return tx.fail(each(context.Background(), rows, err, func() (bool, error) { return true, scan(rows.Scan) }))
+	return tx.fail(each(rows, err, func() (bool, error) { return true, scan(rows.Scan) }))
 }
 
 func (tx *sqliteTx) stmt(query string) (*sql.Stmt, error) {

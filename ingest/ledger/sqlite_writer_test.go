@@ -214,6 +214,35 @@ func TestLeaseExpires(t *testing.T) {
 	}
 }
 
+// TestLeaseLostInTheQueue loses the lease after the caller's check and before
+// the writer's.
+func TestLeaseLostInTheQueue(t *testing.T) {
+	now := time.Now()
+	jump := false
+	clock := func() time.Time {
+		at := now
+		if jump {
+			now = now.Add(2 * time.Hour)
+		}
+		return at
+	}
+	l, err := openSQLite(t.Context(), filepath.Join(t.TempDir(), "postroom.db"), clock, schema())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeLedger(t, l)
+	lease, e := beginOne(t, l, "inbox", "1")
+	before := e
+	jump = true
+	e.State = Vanished
+	if err := lease.Advance(t.Context(), e); !errors.Is(err, ErrFenced) {
+		t.Fatalf("error is %v", err)
+	}
+	if got, err := l.Entry(t.Context(), "source", "inbox", "1"); err != nil || got != before {
+		t.Fatalf("entry is %+v, %v, want %+v", got, err, before)
+	}
+}
+
 // TestQueriesReadIndexes fails if a query that a million settled entries must
 // not slow down reads a whole table.
 func TestQueriesReadIndexes(t *testing.T) {
@@ -225,7 +254,7 @@ func TestQueriesReadIndexes(t *testing.T) {
 					for _, limit := range []int{0, 5} {
 						query, args := entriesQuery(Query{Source: source, States: states, Since: since, QuarantineID: id, Limit: limit})
 						rows, err := l.reader.db.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, args...)
-						err = each(t.Context(), rows, err, func() (bool, error) {
+						err = each(rows, err, func() (bool, error) {
 							var n int
 							var step string
 							err := rows.Scan(&n, &n, &n, &step)

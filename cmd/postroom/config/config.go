@@ -40,9 +40,11 @@ package config
 import (
 	"fmt"
 	"io"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -174,14 +176,15 @@ type loader struct {
 	credentials     map[string]*Credential
 	// named are the places of the credentials, also of those that are wrong.
 	named map[string]Position
-	// shown are the names of those whose name is written without a reference.
+	// shown are the names of those whose name is written without a reference,
+	// sorted once all are read.
 	shown []string
 	// notBuilt is what of the credentials is not built yet.
 	notBuilt map[*Credential][]Problem
 	// claims are the names of the sources, old ones included.
 	claims []claim
-	// incomplete: a file could not be read, so that what others refer to may be
-	// missing for that reason alone.
+	// incomplete: a file or the name of credentials could not be read, so that
+	// what others refer to may be missing for that reason alone.
 	incomplete bool
 }
 
@@ -209,17 +212,32 @@ func (l *loader) config(c *Config, data []byte) {
 	if read.good("include") {
 		files = append(files, l.include(root.entry("include").value, head.Include)...)
 	}
+	l.incomplete = l.incomplete || read.bad["include"]
 	for _, file := range files {
 		l.readCredentials(file.Credentials)
 	}
+	slices.Sort(l.shown)
 	defaults := l.readDefaults(head.Defaults)
 	for _, file := range files {
 		c.Sources = append(c.Sources, l.readSources(file.Sources, defaults)...)
 	}
 	l.checkNames()
 	l.readOutgoing(head.Outgoing, &c.Outgoing)
+	l.checkStatus(c.Status, read)
 	l.place(c, read)
 	l.warn(c, root)
+}
+
+// checkStatus reports a page that anybody on the network could see.
+func (l *loader) checkStatus(s Status, r reading) {
+	listen := r.node.find("status.listen")
+	if listen == nil || r.bad["status"] || s.SignIn != "none" {
+		return
+	}
+	host, _, err := net.SplitHostPort(s.Listen)
+	if ip := net.ParseIP(host); err != nil || host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		l.errors.add(listen.value.pos, "listen: others on the network can reach it, and sign_in is none; allowed: an address of this machine alone, such as 127.0.0.1:8460")
+	}
 }
 
 // warn notes what is allowed but should not be.

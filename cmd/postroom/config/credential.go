@@ -1,7 +1,6 @@
 package config
 
 import (
-	"slices"
 	"strings"
 
 	"postroom/internal/secret"
@@ -103,6 +102,7 @@ func fitting(sourceType string) []string {
 }
 
 func (l *loader) readCredentials(n *node) {
+	l.incomplete = l.incomplete || n != nil && n.kind != listNode
 	for _, item := range l.mappings(n, "credentials") {
 		s := l.scope()
 		c := &Credential{Position: item.pos}
@@ -117,6 +117,7 @@ func (l *loader) readCredentials(n *node) {
 		}
 		l.notBuilt[c] = s.notBuilt(unbuiltInCredentials(), item)
 		if !r.good("name") {
+			l.incomplete = true
 			continue
 		}
 		at := item.entry("name").value
@@ -130,13 +131,6 @@ func (l *loader) readCredentials(n *node) {
 			l.shown = append(l.shown, c.Name)
 		}
 	}
-}
-
-// credentialNames returns the names that are written in full, sorted.
-func (l *loader) credentialNames() []string {
-	names := slices.Clone(l.shown)
-	slices.Sort(names)
-	return names
 }
 
 // use reports what of the credentials is not built yet, now that an enabled

@@ -345,8 +345,9 @@ func (s *scope) reference(n *node, k *key, v reflect.Value) bool {
 		s.errors.add(n.pos, "%s: what the reference stands for is not the name of any credentials; allowed: a name under credentials", k.name)
 		return false
 	}
-	names := s.credentialNames()
-	const show = 10
+	names := s.shown
+	// Beyond so many problems nobody reads a suggestion, and each takes time.
+	const show, enough = 10, 100
 	list := strings.Join(names[:min(show, len(names))], ", ")
 	switch {
 	case len(names) == 0:
@@ -354,7 +355,11 @@ func (s *scope) reference(n *node, k *key, v reflect.Value) bool {
 	case len(names) > show:
 		list += ", …"
 	}
-	s.errors.add(n.pos, "%s: unknown name %s%s; allowed: %s", k.name, quoted(name), suggest(name, names), list)
+	suggestion := ""
+	if len(s.errors.problems) < enough {
+		suggestion = suggest(name, names)
+	}
+	s.errors.add(n.pos, "%s: unknown name %s%s; allowed: %s", k.name, quoted(name), suggestion, list)
 	return false
 }
 

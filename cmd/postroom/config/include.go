@@ -92,7 +92,7 @@ func (l *loader) includeFile(name, full string, at Position) (entities, bool) {
 		l.errors.add(at, "include: %s is this file itself; allowed: other files", printable(path.Clean(name)))
 		return file, false
 	}
-	data, err := readFile(full, maxFile)
+	data, _, err := readFile(full, maxFile)
 	if err != nil {
 		l.incomplete = true
 		l.errors.add(at, "include: file %s cannot be read: %v; allowed: a file that postroom can read", printable(path.Clean(name)), reason(err))

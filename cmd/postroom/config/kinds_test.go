@@ -21,7 +21,7 @@ func TestKinds(t *testing.T) {
 		{"size", map[string]any{
 			"1": int64(1), "5B": int64(5), "2kB": int64(2e3), "2KB": int64(2e3), "150MB": int64(150e6), "150 MB": int64(150e6), "1GB": int64(1e9),
 			"1KiB": int64(1 << 10), "1MiB": int64(1 << 20), "1GiB": int64(1 << 30),
-		}, []string{"0", "-1", "MB", "1mb", "1TB", "1.5MB", "1 MB", "99999999999999GB", "1MB "}},
+		}, []string{"0", "-1", "MB", "1mb", "1TB", "1.5MB", "1  MB", "99999999999999GB", "1MB "}},
 		{"date", map[string]any{
 			"2024-02-29":                time.Date(2024, 2, 29, 0, 0, 0, 0, time.UTC),
 			"2024-01-31T08:00:00+02:00": time.Date(2024, 1, 31, 6, 0, 0, 0, time.UTC),
@@ -39,7 +39,7 @@ func TestKinds(t *testing.T) {
 		{"url", map[string]any{"http://h:3128": "http://h:3128", "SOCKS5://h": "SOCKS5://h", "": ""}, []string{"h:3128", "ftp://h", "http://"}},
 		{"https", map[string]any{"https://h/x": "https://h/x"}, []string{"http://h", "https://", "h"}},
 		{"template", map[string]any{"": "", "a {subject} {{b}} {header:X-Y}": "a {subject} {{b}} {header:X-Y}"},
-			[]string{"{", "}", "{subject", "{}", "{Subject}", "{header:}", "{header:a b}", "{{{subject}", "a } b"}},
+			[]string{"{", "}", "{subject", "{}", "{Subject}", "{header:}", "{header:a b}", "a } b"}},
 		{"read", map[string]any{"attachment_names": "attachment_names", "header:X-Ticket": "header:X-Ticket"},
 			[]string{"header:", "header:Ä", "header:a:b", "From", "x"}},
 		{"name", map[string]any{"a": "a", "A-b_9": "A-b_9", "com0": "com0", "CONSOLE": "CONSOLE"},

@@ -70,7 +70,7 @@ func expand(s, dir string) expansion {
 func (x *expansion) resolve(body, dir string) (string, error) {
 	scheme, name, _ := strings.Cut(body, ":")
 	if strings.Contains(name, "${") {
-		return "", fmt.Errorf("a reference inside a reference; write one after the other")
+		return "", errors.New("a reference inside a reference; write one after the other")
 	}
 	if name == "" || strings.ContainsFunc(name, unicode.IsControl) || !isScheme(scheme) {
 		return "", fmt.Errorf("unknown reference ${%s}; allowed: ${env:NAME}, ${file:PATH}, ${secret:NAME}, and $${ for a literal ${", printable(body))
@@ -94,20 +94,15 @@ func isScheme(s string) bool { return s == "env" || s == "file" || s == "secret"
 
 // readSecret returns the text of a file without one newline at its end.
 func readSecret(name, dir string) (string, error) {
-	path := absolute(name, dir)
-	info, err := os.Stat(path)
+	data, mode, err := readFile(absolute(name, dir), maxReferenced)
 	if err != nil {
 		return "", fmt.Errorf("file %s cannot be read: %w; allowed: a file that postroom can read", name, reason(err))
 	}
-	if mode := info.Mode().Perm(); runtime.GOOS != "windows" && mode&0o077 != 0 {
+	if runtime.GOOS != "windows" && mode&0o077 != 0 {
 		return "", fmt.Errorf("file %s can be read or written by others (mode %04o); allowed: mode 0600 or narrower (chmod 600)", name, mode)
 	}
-	data, err := readFile(path, maxReferenced)
-	if err != nil {
-		return "", fmt.Errorf("file %s cannot be read: %w; allowed: a file that postroom can read", name, reason(err))
-	}
 	if len(data) > maxReferenced {
-		return "", fmt.Errorf("file %s is larger than %d KiB", name, maxReferenced>>10)
+		return "", fmt.Errorf("file %s is larger than %d KiB; allowed: a short text", name, maxReferenced>>10)
 	}
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	if foreignEncoding(data) != "" || !utf8.Valid(data) {

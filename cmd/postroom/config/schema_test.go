@@ -191,6 +191,12 @@ func TestExampleIsWhole(t *testing.T) {
 		check(name, definition.Properties)
 	}
 	uncommented := regexp.MustCompile(`(?m)^( *)# ( *- |  [a-z_]+:|[a-z_]+:( |$))`).ReplaceAllString(text, "$1$2")
+	value, _ := decodeYAML(t, uncommented).(map[string]any)
+	for _, key := range []string{"ledger", "spool", "proxy", "include", "outgoing", "status"} {
+		if value[key] == nil {
+			t.Errorf("key %s is not among what is commented out", key)
+		}
+	}
 	if err := validate(t, compileSchema(t), uncommented); err != nil {
 		t.Errorf("the example with all that is commented out: %v\n%s", err, uncommented)
 	}

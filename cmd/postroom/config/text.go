@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"unicode"
@@ -14,22 +15,23 @@ import (
 // maxFile is the size in bytes beyond which a file is refused.
 const maxFile = 4 << 20
 
-// readFile returns what the file holds, up to one byte more than limit. It
-// refuses what is not a regular file, which might never end.
-func readFile(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
+// readFile returns what the file holds, up to one byte more than limit, and its
+// permissions. It refuses what is not a regular file, which might never end.
+func readFile(path string, limit int64) ([]byte, fs.FileMode, error) {
+	info, err := os.Stat(path)
 	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, errors.New("it is not a regular file")
+		return nil, 0, errors.New("it is not a regular file")
 	}
-	return io.ReadAll(io.LimitReader(f, limit+1))
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	return data, info.Mode().Perm(), err
 }
 
 // decodeText returns the text of a file in UTF-8, without a byte order mark and

@@ -1,6 +1,7 @@
 package ledgertest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -74,6 +75,26 @@ var concurrencyTests = []test{
 		}
 		f.wantCount("", map[ledger.State]int{ledger.Filed: rounds * workers})
 	}},
+	{"a caller that gives up leaves nothing in part", func(f *fixture) {
+		f.together(func(worker int) error {
+			l, err := f.l.Lease(f.Context(), "s", fmt.Sprint(worker), ttl)
+			if err != nil {
+				return err
+			}
+			for i := range rounds {
+				if err := f.giveUp(l, fmt.Sprint(i)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		f.reopen()
+		seen := make(map[ledger.State]int)
+		for _, e := range f.query(ledger.Query{}) {
+			seen[e.State]++
+		}
+		f.wantCount("", seen)
+	}},
 	{"a refused batch does not touch others", func(f *fixture) {
 		l := f.lease("s", "inbox")
 		f.at(l, "final", ledger.Vanished)
@@ -139,6 +160,46 @@ func (f *fixture) work(l ledger.Lease, worker int) error {
 		}
 		if err := l.SetCursor(ctx, key, "rules"); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// giveUp takes steps with contexts that end meanwhile.
+func (f *fixture) giveUp(l ledger.Lease, key string) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ending := func() context.Context {
+		ctx, cancel := context.WithCancel(f.Context())
+		wg.Go(cancel)
+		return ctx
+	}
+	listed := []ledger.Listed{{Key: key}, {Key: key + "b"}}
+	if _, err := l.Begin(ending(), listed); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	listed[0].Key, listed[1].Key = "", "" // the ledger has no right to it any more
+	listed = []ledger.Listed{{Key: key}, {Key: key + "b"}}
+	batch, err := l.Begin(f.Context(), listed)
+	if err != nil {
+		return err
+	}
+	for i := range batch {
+		batch[i].State = ledger.Vanished
+	}
+	if err := l.Advance(ending(), batch...); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	a, b := batch[0], batch[1]
+	clear(batch)
+	for range 2 { // what was under way may be recorded after the caller has left
+		if err := l.Advance(f.Context(), b, a); err != nil && !errors.Is(err, ledger.ErrTransition) {
+			return err
+		}
+	}
+	for _, k := range listed {
+		if e, err := f.l.Entry(f.Context(), a.Source, a.Folder, k.Key); err != nil || e.State != ledger.Vanished {
+			return fmt.Errorf("entry is %s: %w", e.State, err)
 		}
 	}
 	return nil

@@ -223,6 +223,31 @@ var queryTests = []test{
 		f.wantKeys(f.query(ledger.Query{Limit: 1}), "a")
 		f.wantKeys(f.query(ledger.Query{Source: "s", Limit: 2}), "c", "a")
 	}},
+	{"what changed in one step is in the order begun", func(f *fixture) {
+		l := f.lease("s", "inbox")
+		keys := make([]string, 100)
+		for i := range keys {
+			keys[i] = fmt.Sprint(len(keys) - i)
+		}
+		entries := f.begin(l, keys...)
+		f.wantKeys(f.query(ledger.Query{}), keys...)
+		var changed []ledger.Entry
+		var first, last []string
+		for i, e := range entries {
+			if i%3 == 0 {
+				first = append(first, e.Key)
+				continue
+			}
+			last = append(last, e.Key)
+			e.State = ledger.Vanished
+			changed = append(changed, e)
+		}
+		slices.Reverse(changed)
+		f.tick()
+		f.ok(l.Advance(f.Context(), changed...))
+		f.wantKeys(f.query(ledger.Query{}), append(first, last...)...)
+		f.wantKeys(f.query(ledger.Query{Source: "s", Limit: 60}), last[len(last)-60:]...)
+	}},
 	{"since is when it was filed or quarantined", func(f *fixture) {
 		l := f.lease("s", "inbox")
 		filed := f.at(l, "filed", ledger.Prepared)

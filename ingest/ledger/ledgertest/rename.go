@@ -84,7 +84,11 @@ var renameTests = []test{
 		f.wantCount("", map[ledger.State]int{ledger.Begun: 2, ledger.Parked: 1, ledger.Filed: 1, ledger.Settled: 1})
 		f.wantCursor(f.lease("to", "inbox"), "kept", "kept")
 		f.wantCursor(f.lease("to", "only"), "only", "only")
-		f.wantCursor(f.lease("from", "inbox"), "", "")
+		anew := f.lease("from", "inbox")
+		f.wantCursor(anew, "", "")
+		if e := f.begin(anew, "parked")[0]; e.State != ledger.Begun {
+			f.Fatalf("the old name knows %+v", e)
+		}
 		f.wantCursor(f.lease("from", "only"), "", "")
 		d, err := f.l.Document(f.Context(), both.DocumentID)
 		f.ok(err)

@@ -107,19 +107,17 @@ var stepTests = []test{
 	{"entry of another folder is not found", func(f *fixture) {
 		l, other := f.lease("s", "inbox"), f.lease("s", "other")
 		e := f.at(other, "1", ledger.Prepared)
-		for _, change := range []func(*ledger.Entry){
-			func(*ledger.Entry) {},
-			func(e *ledger.Entry) { e.Folder = "inbox" },
-			func(e *ledger.Entry) { e.Source, e.Folder = "t", "inbox" },
-		} {
+		same := f.begin(l, "1")[0]
+		for _, at := range [][2]string{{"s", "other"}, {"t", "inbox"}, {"t", "other"}} {
 			wrong := e
-			change(&wrong)
+			wrong.Source, wrong.Folder, wrong.DocumentID = at[0], at[1], "new"
 			_, err := l.Prepare(f.Context(), wrong)
 			f.refused(err, ledger.ErrNotFound)
-			wrong.State = ledger.Filed
+			wrong.State = ledger.Vanished
 			f.refused(l.Advance(f.Context(), wrong), ledger.ErrNotFound)
 		}
 		f.unchanged(e)
+		f.unchanged(same)
 	}},
 	{"filed time is that given or the present", func(f *fixture) {
 		l := f.lease("s", "inbox")
