@@ -166,6 +166,9 @@ func (e *Engine) Status() []Status {
 func (e *Engine) adoptNames(ctx context.Context) error {
 	for _, m := range e.mailboxes {
 		for _, old := range m.Formerly {
+			if err := e.renameQuarantined(ctx, old, m.Name); err != nil {
+				return fmt.Errorf("carry source %s over to %s: %w", old, m.Name, err)
+			}
 			n, err := e.Ledger.Rename(ctx, old, m.Name)
 			if err != nil {
 				return fmt.Errorf("carry source %s over to %s: %w", old, m.Name, err)
@@ -173,6 +176,24 @@ func (e *Engine) adoptNames(ctx context.Context) error {
 			if n > 0 {
 				e.Log.Info("carried over from former name", zap.String("source", m.Name), zap.String("formerly", old), zap.Int("messages", n))
 			}
+		}
+	}
+	return nil
+}
+
+// renameQuarantined gives the messages in quarantine the ids that they will have
+// under the new name. It may be repeated.
+func (e *Engine) renameQuarantined(ctx context.Context, from, to string) error {
+	for entry, err := range e.Ledger.Entries(ctx, ledger.Query{
+		Source: from, States: []ledger.State{ledger.Quarantined, ledger.Parked, ledger.Begun, ledger.Prepared},
+	}) {
+		if err != nil {
+			return err
+		}
+		id := entry.QuarantineID()
+		entry.Source = to
+		if err := e.Quarantine.Rename(id, entry.QuarantineID()); err != nil {
+			return err
 		}
 	}
 	return nil

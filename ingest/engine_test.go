@@ -426,13 +426,22 @@ func TestFormerNameCounts(t *testing.T) {
 	w := ingesttest.New()
 	fill(w, 3)
 	dir := t.TempDir()
+	w.Server.Deliver("Inbox", mail(50))
+	w.Repository.Refuse(func(d *store.Document) bool { return d.Title == "Order 50" })
 	once(t, start(t, w, dir, nil))
+	w.Repository.Refuse(nil)
 	renamed := func(m *ingest.Mailbox) { m.Name, m.Formerly = "incoming", []string{"orders"} }
-	if s := once(t, start(t, w, dir, renamed)); s.Filed != 0 || s.Duplicates != 0 || !s.OK() {
+	p := start(t, w, dir, renamed)
+	if s := once(t, p); s.Filed != 0 || s.Duplicates != 0 || !s.OK() {
 		t.Errorf("after the rename: %+v", s)
 	}
+	for e := range w.Ledger.Entries(t.Context(), ledger.Query{States: []ledger.State{ledger.Parked}}) {
+		if after, err := p.Retry(t.Context(), e.QuarantineID()); err != nil || after.State != ledger.Settled {
+			t.Errorf("retry after the rename: %v, %v", after.State, err)
+		}
+	}
 	w.Server.Renumber("Inbox")
-	if s := once(t, start(t, w, dir, renamed)); s.Filed != 0 || s.Duplicates != 2 {
+	if s := once(t, start(t, w, dir, renamed)); s.Filed != 0 || s.Duplicates != 3 {
 		t.Errorf("after the rename and a new UIDVALIDITY: %+v", s)
 	}
 	judge(t, w, 0)

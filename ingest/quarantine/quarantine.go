@@ -114,6 +114,26 @@ func (q *Quarantine) Export(id string, w io.Writer) error {
 	return nil
 }
 
+// Rename gives a message another id. Renaming one that is not here is no error.
+func (q *Quarantine) Rename(from, to string) error {
+	r, err := q.Record(from)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	raw, err := q.Raw(from)
+	if err != nil {
+		return err
+	}
+	r.ID = to
+	if err := errors.Join(q.Keep(r, raw), raw.Close()); err != nil {
+		return err
+	}
+	return q.Remove(from)
+}
+
 // Remove removes the message. Removing one that is not here is no error.
 func (q *Quarantine) Remove(id string) error {
 	for _, ext := range []string{".json", ".eml"} {
