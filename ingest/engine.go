@@ -23,7 +23,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
 
 	"postroom/ingest/document"
 	"postroom/ingest/ledger"
@@ -79,6 +78,7 @@ type Engine struct {
 	Config
 	mailboxes []*mailbox
 	slots     chan struct{} // one per message being filed
+	polls     chan struct{} // one per mailbox being polled
 	claims    claims
 }
 
@@ -96,7 +96,7 @@ func New(c Config) *Engine {
 	if c.Grace == 0 {
 		c.Grace = 8 * time.Second
 	}
-	e := &Engine{Config: c, slots: make(chan struct{}, c.Workers)}
+	e := &Engine{Config: c, slots: make(chan struct{}, c.Workers), polls: make(chan struct{}, pollsAtOnce)}
 	for _, m := range c.Mailboxes {
 		e.mailboxes = append(e.mailboxes, newMailbox(e, m))
 	}
@@ -117,8 +117,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	return nil
 }
 
-// sourcesAtOnce bounds how many sources Once polls at the same time.
-const sourcesAtOnce = 8
+// pollsAtOnce bounds how many mailboxes are polled at the same time. Most of a
+// poll is waiting for the server.
+const pollsAtOnce = 64
 
 // Once polls the named mailboxes once, all if no name is given, and returns
 // what came of each, in the order configured. The error is only about names.
@@ -137,15 +138,11 @@ func (e *Engine) Once(ctx context.Context, names ...string) ([]Summary, error) {
 	if err := e.adoptNames(ctx); err != nil {
 		return nil, err
 	}
-	var g errgroup.Group
-	g.SetLimit(sourcesAtOnce)
+	var wg sync.WaitGroup
 	for _, m := range chosen {
-		g.Go(func() error {
-			m.once(ctx)
-			return nil
-		})
+		wg.Go(func() { m.once(ctx) })
 	}
-	g.Wait()
+	wg.Wait()
 	sums := make([]Summary, len(chosen))
 	for i, m := range chosen {
 		sums[i] = m.stats.summary()

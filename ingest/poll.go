@@ -27,6 +27,12 @@ const noFilter = "all"
 // poll handles what the mailbox has, in every folder or only in the first. An
 // error is joined of those of its folders; what could be done is done.
 func (m *mailbox) poll(ctx context.Context, firstOnly bool) error {
+	select {
+	case m.e.polls <- struct{}{}:
+		defer func() { <-m.e.polls }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.stats.begin()
