@@ -100,7 +100,7 @@ func (b *batch) without(e ledger.Entry) (fetch bool, err error) {
 		if err == nil {
 			return false, b.filed(e, nil, r)
 		}
-		if !errors.Is(err, store.ErrNotFound) {
+		if !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrRefused) {
 			return false, local("look for document in repository", err)
 		}
 	}
@@ -328,11 +328,14 @@ func (b *batch) file(e ledger.Entry, raw *spool.Blob, m *sources.Message) error 
 	if err != nil || done {
 		return err
 	}
-	d.Filed = time.Now().UTC()
+	d.Filed = time.Now().UTC().Truncate(time.Second)
 	receipt, err := b.e.Repository.Put(b.work, d)
 	switch {
 	case err == nil:
 		return b.filed(e, d, receipt)
+	case errors.Is(err, store.ErrContent):
+		// What was spooled is not what is read back.
+		return b.postpone(e, err)
 	case errors.Is(err, store.ErrRefused):
 		return b.quarantine(e, raw, m, header, fmt.Errorf("the repository refuses the document: %w", err))
 	default:

@@ -18,7 +18,8 @@ var ErrNotFound = errors.New("document not found")
 // ErrRefused is wrapped by the error of a Put when the fault lies with the
 // document itself, so that trying again will not help: an unsafe or repeated
 // file name, no files, a bad id, content that is not what was announced
-// (ErrContent, too). Every other error is the repository's trouble.
+// (ErrContent, too), or a place that something else holds. Every other error is
+// the repository's trouble.
 var ErrRefused = errors.New("document refused")
 
 // ErrContent is wrapped by the error of a Put whose file did not have the size
@@ -44,7 +45,7 @@ type Repository interface {
 	// ErrNotFound. It finds a document if and only if all of it is there and
 	// survives a loss of power; a Put of the same document that is under way is
 	// waited for. A document that is there in part, because somebody has damaged
-	// it, is another error.
+	// it, is an error wrapping ErrRefused.
 	Find(ctx context.Context, k Key) (Receipt, error)
 
 	// Close waits for the calls under way and releases the repository. Calls

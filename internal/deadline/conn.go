@@ -77,8 +77,11 @@ func (c *Conn) Allow(n int64) {
 
 // Read implements [io.Reader]. The end of the stream is reported as
 // [io.ErrUnexpectedEOF]: in the protocols that use this package an end is never
-// the end of a message.
+// the end of a message. After an error every Read fails with it at once.
 func (c *Conn) Read(p []byte) (int, error) {
+	if err := c.Cause(); err != nil {
+		return 0, err
+	}
 	if err := c.extend(); err != nil {
 		return 0, c.fail(err)
 	}

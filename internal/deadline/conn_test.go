@@ -41,6 +41,10 @@ func TestReadFailsWhenAnAnswerIsDueAndNothingArrives(t *testing.T) {
 		if conn.Cause() == nil {
 			t.Error("the cause is lost")
 		}
+		again := time.Now()
+		if _, second := conn.Read(make([]byte, 1)); second == nil || time.Since(again) != 0 {
+			t.Errorf("a second read returns %v after %v", second, time.Since(again))
+		}
 	})
 }
 

@@ -31,7 +31,7 @@ func (s *Server) config() string {
 	set("ssl_min_protocol", s.options.MinTLS)
 	set("ssl_cipher_list", s.options.Ciphers)
 	set("ssl_dh", "")
-	set("disable_plaintext_auth", yesNo(s.options.RequireTLS))
+	set("disable_plaintext_auth", "no")
 	set("mail_location", "maildir:"+filepath.Join(s.dir, "mail", "%u"))
 	set("mail_home", filepath.Join(s.dir, "home", "%u"))
 	set("mail_fsync", "never")

@@ -46,8 +46,6 @@ type Options struct {
 	MinTLS string
 	// Ciphers is the cipher list, as OpenSSL writes it.
 	Ciphers string
-	// RequireTLS refuses passwords on connections without TLS.
-	RequireTLS bool
 	// Certificate says what the server's certificate is like.
 	Certificate testcert.Template
 }

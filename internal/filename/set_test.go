@@ -58,10 +58,10 @@ func TestSetAddManyAlike(t *testing.T) {
 // No two characters that some system takes for one may fold differently.
 func TestFoldIsCoarserThanEverySystem(t *testing.T) {
 	for r := rune(1); r <= unicode.MaxRune; r++ {
-		if r >= 0xD800 && r <= 0xDFFF {
-			continue
-		}
 		for _, other := range []rune{unicode.SimpleFold(r), unicode.ToUpper(r)} {
+			if other == r {
+				continue
+			}
 			if a, b := filename.Fold(string(r)), filename.Fold(string(other)); a != b {
 				t.Errorf("Fold(%U) = %q, Fold(%U) = %q", r, a, other, b)
 			}

@@ -132,6 +132,15 @@ func (c *conn) abort() {
 	c.stream.bottom.Conn.Close()
 }
 
+// fail cuts the connection and waits for its reader. It is to be called after a
+// literal could not be read to its end: the IMAP client then reads what is left
+// of it while its reader, which no longer waits for that, may still be at it.
+func (c *conn) fail() {
+	c.unusable = true
+	c.abort()
+	<-c.client.Closed()
+}
+
 // close ends the connection without ceremony and waits for its reader.
 func (c *conn) close() {
 	c.abort()

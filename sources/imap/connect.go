@@ -22,10 +22,6 @@ import (
 	"postroom/sources"
 )
 
-// answerLimit bounds what the server may send in answer to one command besides
-// message bodies: the UIDs of five million messages.
-const answerLimit = 64 << 20
-
 func tlsConfig(host, caFile string) (*tls.Config, error) {
 	cfg := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
 	if caFile == "" {
@@ -64,7 +60,7 @@ func (s *Source) connect(ctx context.Context, report func(sources.Step)) (*conn,
 	report(sources.Step{Name: "tcp", Detail: "connected to " + raw.RemoteAddr().String()})
 
 	bottom, err := deadline.New(raw, deadline.Limits{
-		Silence: s.cfg.Timeouts.Silence, Write: s.cfg.Timeouts.Silence, Answer: answerLimit,
+		Silence: s.cfg.Timeouts.Silence, Write: s.cfg.Timeouts.Silence, Answer: s.cfg.MaxAnswer,
 	})
 	if err != nil {
 		return nil, errors.Join(s.explainDial(ctx, err), raw.Close())
@@ -129,12 +125,11 @@ func (s *Source) awaitGreeting(ctx context.Context, top *stream) error {
 	return s.checkGreeting(first[0])
 }
 
-// startTLS reads the greeting and has the server begin TLS (RFC 9051 6.2.1). It
-// reads no byte past the server's consent, so that nothing sent before
-// encryption is taken for what is sent after it.
+// startTLS reads the greeting and has the server begin TLS (RFC 9051 6.2.1).
+// Anything the server sends after its consent, before the client has begun the
+// handshake, is an error: it must not be taken for what is sent encrypted.
 func (s *Source) startTLS(ctx context.Context, bottom *deadline.Conn) error {
-	// One byte at a time: what follows the consent belongs to TLS.
-	r := bufio.NewReaderSize(oneByte{bottom}, 16)
+	r := bufio.NewReader(bottom)
 	first, err := r.Peek(1)
 	if err != nil {
 		return s.noGreeting(ctx, err)
@@ -173,11 +168,6 @@ func (s *Source) startTLS(ctx context.Context, bottom *deadline.Conn) error {
 	}
 	return s.error(sources.Temporary, "start TLS", errors.New("no answer among 100 lines"))
 }
-
-// oneByte hands out one byte a Read.
-type oneByte struct{ io.Reader }
-
-func (r oneByte) Read(p []byte) (int, error) { return r.Reader.Read(p[:1]) }
 
 // readLine reads a line of at most 8,192 bytes (RFC 7162 4) without its end.
 func readLine(r *bufio.Reader) (string, error) {

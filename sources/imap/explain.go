@@ -197,7 +197,6 @@ func (s *Source) explainTLS(ctx context.Context, err error) error {
 		hostname x509.HostnameError
 		invalid  x509.CertificateInvalidError
 		record   tls.RecordHeaderError
-		alert    tls.AlertError
 	)
 	switch {
 	case ctx.Err() != nil:
@@ -220,13 +219,15 @@ func (s *Source) explainTLS(ctx context.Context, err error) error {
 		return s.error(sources.Permanent, doing, err).
 			WithRemedy("the certificate expired on %s: the server's administrator must renew it",
 				invalid.Cert.NotAfter.UTC().Format(time.RFC3339))
+	case errors.As(err, &record) && s.cfg.TLS == tlsStart:
+		return s.error(sources.Permanent, doing, fmt.Errorf("the server agreed to TLS, and sent something else: %w", err))
 	case errors.As(err, &record):
 		return s.error(sources.Permanent, doing, err).
 			WithRemedy("the server does not speak TLS on port %s: use tls: starttls there, or its TLS port, mostly 993", s.port)
 	case strings.Contains(err.Error(), "unsupported protocol version"):
 		return s.error(sources.Permanent, doing, err).
 			WithRemedy("the server offers only %s, which is not safe: it must be given TLS 1.2 or newer", offeredVersion(err))
-	case errors.As(err, &alert) && strings.Contains(err.Error(), "protocol version"):
+	case strings.Contains(err.Error(), "protocol version not supported"):
 		return s.error(sources.Permanent, doing, err).
 			WithRemedy("the server offers no TLS 1.2 or newer, and older versions are not safe: it must be upgraded")
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, errReset),

@@ -430,6 +430,7 @@ func (f *fetch) hand(c *conn, ref numbered, m *sources.Message, literal goimap.L
 	m.Body, m.Size = stream, size
 	err := f.give(ref.Ref, m)
 	if stream.release() {
+		c.fail()
 		f.source.strike(f.folder, ref.Key)
 	} else if err == nil {
 		f.source.acquit(f.folder, ref.Key)

@@ -2,6 +2,7 @@ package imap
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -73,10 +74,11 @@ func (c *conn) headers(ctx context.Context, path string, set goimap.UIDSet, yiel
 					if found = item.Literal != nil; !found {
 						continue
 					}
-					c.stream.bottom.Allow(min(item.Literal.Size(), answerLimit))
+					c.stream.bottom.Allow(min(item.Literal.Size(), c.source.cfg.MaxAnswer))
 					var err error
 					if header, err = io.ReadAll(io.LimitReader(item.Literal, maxHeader)); err != nil {
-						return cmd.Close()
+						c.fail()
+						return errors.Join(err, cmd.Close())
 					}
 				}
 			}

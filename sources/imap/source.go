@@ -41,6 +41,9 @@ type Config struct {
 	// MaxMessage is the size in bytes above which a message is not fetched; 0
 	// for 2 GiB.
 	MaxMessage int64
+	// MaxAnswer is how many bytes the server may send in answer to one command
+	// besides message bodies; 0 for 64 MiB, the UIDs of five million messages.
+	MaxAnswer int64
 }
 
 // Timeouts bounds every wait of a Source.
@@ -112,6 +115,7 @@ func Open(cfg Config) (*Source, error) {
 	cfg.TLS = cmp.Or(cfg.TLS, tlsImplicit)
 	cfg.Connections = cmp.Or(cfg.Connections, 2)
 	cfg.MaxMessage = cmp.Or(cfg.MaxMessage, 2<<30)
+	cfg.MaxAnswer = cmp.Or(cfg.MaxAnswer, 64<<20)
 	cfg.Timeouts = cfg.Timeouts.withDefaults()
 	host, port, err := cfg.address()
 	if err != nil {

@@ -42,6 +42,10 @@ func (s *stream) Read(p []byte) (int, error) {
 		}
 		s.start = nil
 	}
+	if err := s.failure(); err != nil {
+		// The IMAP client tries again several times.
+		return 0, err
+	}
 	n, err := s.r.Read(p)
 	if err == io.EOF {
 		err = io.ErrUnexpectedEOF

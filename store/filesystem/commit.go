@@ -1,7 +1,6 @@
 package filesystem
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,7 +18,6 @@ type committer struct {
 
 // proposal is a staged document that is to be moved to its place.
 type proposal struct {
-	ctx             context.Context
 	stage, location string
 	answer          chan error // receives once; has room for it
 }
@@ -37,9 +35,9 @@ func (c *committer) stop() {
 }
 
 // commit moves the staged folder to its location, durably. After an error it is
-// not there, but may still be staged. The context is regarded until the move.
-func (c *committer) commit(ctx context.Context, stage, location string) error {
-	p := &proposal{ctx: ctx, stage: stage, location: location, answer: make(chan error, 1)}
+// not there, but may still be staged.
+func (c *committer) commit(stage, location string) error {
+	p := &proposal{stage: stage, location: location, answer: make(chan error, 1)}
 	c.queue <- p
 	return <-p.answer
 }
@@ -75,11 +73,10 @@ func (c *committer) commitGroup(group []*proposal) {
 		changed = make(map[string]bool)
 	)
 	for _, p := range group {
-		err := p.ctx.Err()
-		if err == nil && c.repository.broken.Load() {
+		var err error
+		if c.repository.broken.Load() {
 			err = errBroken
-		}
-		if err == nil {
+		} else {
 			made, err = c.makeFolder(path.Dir(p.location), made)
 		}
 		if err == nil {
@@ -93,7 +90,10 @@ func (c *committer) commitGroup(group []*proposal) {
 		changed[path.Dir(p.location)] = true
 	}
 	for _, folder := range made {
-		changed[path.Dir(folder)] = true
+		// All above it, as a process that died may have left them unsynced.
+		for above := range upward(path.Dir(folder)) {
+			changed[above] = true
+		}
 	}
 	err := c.syncFolders(changed)
 	if err != nil {

@@ -56,8 +56,10 @@ func TestDaysReadAgainAfterError(t *testing.T) {
 	if _, err := d.find("a", "0123456789ab"); !errors.Is(err, failure) {
 		t.Errorf("find: %v, want %v", err, failure)
 	}
+	d.add("a", "early~111111111111") // not read yet: the disk knows
 	fail = false
 	expectFind(t, d, "a", "0123456789ab", "x~0123456789ab")
+	expectFind(t, d, "a", "111111111111", "")
 }
 
 func TestDaysAreBounded(t *testing.T) {

@@ -26,7 +26,8 @@ func occupy(root *os.Root) (_ *flock.Flock, err error) {
 	} else if !info.IsDir() {
 		return nil, fmt.Errorf("%s is not a folder", incoming)
 	}
-	lock := flock.New(filepath.Join(root.Name(), incoming, lockFile), flock.SetPermissions(fileMode))
+	lock := flock.New(filepath.Join(root.Name(), incoming, lockFile),
+		flock.SetFlag(os.O_RDWR|os.O_CREATE), flock.SetPermissions(fileMode))
 	locked, err := lock.TryLock()
 	if err != nil {
 		return nil, fmt.Errorf("lock %s: %w", path.Join(incoming, lockFile), err)

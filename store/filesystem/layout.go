@@ -1,6 +1,7 @@
 package filesystem
 
 import (
+	"iter"
 	"path"
 	"strings"
 
@@ -33,6 +34,15 @@ func folderID(name string) (string, bool) {
 	}
 	id := name[i+1:]
 	return id, len(id) == shortID && strings.Trim(id, "0123456789abcdef") == ""
+}
+
+// upward yields name and the folders above it, up to the root.
+func upward(name string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for yield(name) && name != "." {
+			name = path.Dir(name)
+		}
+	}
 }
 
 // turn returns what the keys of all documents that would compete for a folder

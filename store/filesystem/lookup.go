@@ -28,32 +28,47 @@ func (r *Repository) lookUp(k store.Key) (store.Receipt, error) {
 	}
 	id, err := r.verify(location)
 	if err != nil {
-		return store.Receipt{}, fmt.Errorf("folder %s is no whole document: %w", location, err)
+		return store.Receipt{}, fmt.Errorf("folder %s: %w", location, err)
 	}
 	if id != k.ID {
-		return store.Receipt{}, fmt.Errorf("folder %s already holds the document %s, whose id begins alike", location, id)
+		return store.Receipt{}, fmt.Errorf("%w: folder %s already holds the document %s, whose id begins alike", store.ErrRefused, location, id)
 	}
 	return store.Receipt{Location: location}, nil
 }
 
 // verify returns the id of the document in the folder after comparing its files
-// with its description by name and size.
+// with its description by name and size. What is no whole document stands in
+// the way of this document alone, so the error then wraps store.ErrRefused.
 func (r *Repository) verify(folder string) (id string, err error) {
+	damaged := func(err error) error {
+		return fmt.Errorf("%w: it is no whole document: %w", store.ErrRefused, err)
+	}
+	if info, err := r.root.Lstat(folder); err != nil {
+		return "", err
+	} else if !info.IsDir() {
+		return "", damaged(errors.New("not a folder"))
+	}
 	description, err := r.root.ReadFile(path.Join(folder, store.DocumentFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", damaged(err)
+	}
 	if err != nil {
 		return "", err
 	}
 	d, err := store.ParseDocument(description)
 	if err != nil {
-		return "", err
+		return "", damaged(err)
 	}
 	for _, f := range d.Files {
 		info, err := r.root.Lstat(path.Join(folder, f.Name))
+		if errors.Is(err, fs.ErrNotExist) {
+			return "", damaged(err)
+		}
 		if err != nil {
 			return "", err
 		}
 		if !info.Mode().IsRegular() || info.Size() != f.Size {
-			return "", fmt.Errorf("file %q is not a file of %d bytes", f.Name, f.Size)
+			return "", damaged(fmt.Errorf("file %q is not a file of %d bytes", f.Name, f.Size))
 		}
 	}
 	return d.ID, nil
@@ -74,12 +89,9 @@ func (r *Repository) listDay(folder string) (names []string, err error) {
 			err = e
 		}
 	}()
-	for name := folder; ; name = path.Dir(name) {
+	for name := range upward(folder) {
 		if err := r.syncFolder(name); err != nil {
 			return nil, err
-		}
-		if name == "." {
-			break
 		}
 	}
 	names, err = f.Readdirnames(-1)

@@ -205,7 +205,7 @@ func (r *Repository) put(ctx context.Context, d *store.Document) (store.Receipt,
 	err = r.stage(ctx, d, stage)
 	if err == nil {
 		receipt.Location = path.Join(dayFolder(k), documentFolder(d))
-		err = r.committer.commit(ctx, stage, receipt.Location)
+		err = r.committer.commit(stage, receipt.Location)
 	}
 	if err != nil {
 		return store.Receipt{}, errors.Join(err, r.discard(stage))

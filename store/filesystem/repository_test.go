@@ -132,11 +132,11 @@ func TestDamaged(t *testing.T) {
 				t.Fatal(err)
 			}
 			for range 2 {
-				if _, err := r.Find(context.Background(), d.Key()); err == nil || errors.Is(err, store.ErrNotFound) || !strings.Contains(err.Error(), location) {
+				if _, err := r.Find(context.Background(), d.Key()); !errors.Is(err, store.ErrRefused) || errors.Is(err, store.ErrNotFound) || !strings.Contains(err.Error(), location) {
 					t.Errorf("Find: %v, want an error that names %s", err, location)
 				}
-				if _, err := r.Put(context.Background(), d); err == nil || !strings.Contains(err.Error(), location) {
-					t.Errorf("Put: %v, want an error that names %s", err, location)
+				if _, err := r.Put(context.Background(), d); !errors.Is(err, store.ErrRefused) || !strings.Contains(err.Error(), location) {
+					t.Errorf("Put: %v, want ErrRefused that names %s", err, location)
 				}
 				closeRepository(t, r)
 				r = f.Open(t)

@@ -166,17 +166,22 @@ func testContextEnds(t *testing.T, open func(t *testing.T) Harness) {
 	}
 	expect(t, h, r)
 
+	// Far more than is read ahead comes after the end of the context.
+	const size, bound = 64 << 20, 8 << 20
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	f := &d.Files[0]
-	healthy := f.Open
-	f.Open = opens(io.MultiReader(calls(cancel), contentOf(t, f)))
-	if _, err := r.Put(ctx, d); !errors.Is(err, context.Canceled) {
+	long := NewDocument("context ends while a file is read")
+	after := &counted{Reader: io.LimitReader(endless{}, size)}
+	long.Files[0].Size = size
+	long.Files[0].Open = opens(io.MultiReader(calls(cancel), after))
+	if _, err := r.Put(ctx, long); !errors.Is(err, context.Canceled) {
 		t.Errorf("Put whose context ends while a file is read: %v, want context.Canceled", err)
+	}
+	if after.n > bound {
+		t.Errorf("Put read %d bytes after its context had ended, want at most %d", after.n, bound)
 	}
 	expect(t, h, r)
 
-	f.Open = healthy
 	put(t, r, d)
 	expect(t, h, r, d)
 }
@@ -224,4 +229,16 @@ type calls func()
 func (c calls) Read([]byte) (int, error) {
 	c()
 	return 0, io.EOF
+}
+
+// counted counts the bytes that are read.
+type counted struct {
+	io.Reader
+	n int
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n += n
+	return n, err
 }

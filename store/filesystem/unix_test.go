@@ -59,3 +59,18 @@ func TestLinksOutside(t *testing.T) {
 		t.Errorf("%d things are left in .incoming", n)
 	}
 }
+
+func TestProbeFails(t *testing.T) {
+	f := folder(t.TempDir())
+	r, err := filesystem.Open(string(f))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeRepository(t, r)
+	if err := os.RemoveAll(filepath.Join(string(f), ".incoming")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Probe(context.Background()); err == nil || !strings.Contains(err.Error(), string(f)) {
+		t.Errorf("Probe: %v, want an error that names %s", err, f)
+	}
+}
