@@ -37,7 +37,7 @@ func TestLargeMessageNeedsLittleMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.send("INBOX", raw.Bytes())
-	cmd := o.program(buildProgram(t), "run", "--once")
+	cmd := exec.Command(buildProgram(t), "run", "--once", "--config", filepath.Join(o.dir, "config.yaml"))
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {

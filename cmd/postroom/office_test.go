@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -121,11 +120,6 @@ func (o *office) runUntil(ctx context.Context, args ...string) result {
 	o.out.Write(out.Bytes())
 	o.out.Write(errs.Bytes())
 	return result{status, out.String(), errs.String()}
-}
-
-// program returns the built postroom as a process of its own.
-func (o *office) program(name string, args ...string) *exec.Cmd {
-	return exec.Command(name, append(args, "--config", filepath.Join(o.dir, "config.yaml"))...)
 }
 
 // summary is that of run --once for the one source.
