@@ -178,8 +178,7 @@ func testEndedContext(t *testing.T, server Server) {
 	}
 }
 
-// waiting calls Wait until f says that it is done, and returns how often Wait
-// has returned.
+// testWait delivers while Wait is, or soon will be, under way.
 func testWait(t *testing.T, server Server) {
 	w := enter(t, server, Setup{})
 	waiter, ok := w.source.(sources.Waiter)
