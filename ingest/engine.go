@@ -113,6 +113,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	for _, m := range e.mailboxes {
 		wg.Go(func() { m.run(ctx) })
 	}
+	<-ctx.Done()
 	wg.Wait()
 	return nil
 }
@@ -221,7 +222,7 @@ func newMailbox(e *Engine, m Mailbox) *mailbox {
 // once polls the mailbox once and closes it.
 func (m *mailbox) once(ctx context.Context) {
 	start := time.Now()
-	err := m.poll(ctx, false)
+	_, err := m.poll(ctx, false)
 	m.mu.Lock()
 	err = errors.Join(err, m.close())
 	m.mu.Unlock()

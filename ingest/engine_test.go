@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -471,6 +472,85 @@ func TestRunFilesWhatArrivesAndStops(t *testing.T) {
 		t.Error(err)
 	}
 	judge(t, w, 0)
+}
+
+func TestMissingFolderKeepsTheSchedule(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ingesttest.New()
+		fill(w, 2)
+		p := start(t, w, t.TempDir(), func(m *ingest.Mailbox) {
+			m.Open = func() (sources.Source, error) { return w.Server.Open("Nowhere", "Inbox"), nil }
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- p.Run(ctx) }()
+		time.Sleep(time.Hour)
+		w.Server.Deliver("Inbox", mail(9))
+		time.Sleep(2 * time.Minute)
+		if s := p.Status()[0]; s.Filed != 2 || s.Error == "" {
+			t.Errorf("%+v", s)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A source that fails whole is left in peace for longer and longer, and taken up
+// again.
+func TestBackOff(t *testing.T) {
+	for _, tt := range []struct {
+		class     sources.Class
+		least     int // polls in a day
+		most      int
+		afterward time.Duration
+	}{
+		{sources.Temporary, 90, 150, 20 * time.Minute},
+		{sources.SignIn, 20, 40, 70 * time.Minute},
+		{sources.Throttled, 90, 150, 20 * time.Minute},
+	} {
+		t.Run(tt.class.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := ingesttest.New()
+				fill(w, 2)
+				polls := 0
+				w.Fault(func(step string) error {
+					if step == "<folders" {
+						polls++
+						return sources.Errorf(tt.class, "no")
+					}
+					return nil
+				})
+				p := start(t, w, t.TempDir(), nil)
+				ctx, cancel := context.WithCancel(t.Context())
+				done := make(chan error)
+				go func() { done <- p.Run(ctx) }()
+				time.Sleep(24 * time.Hour)
+				synctest.Wait()
+				if polls < tt.least || polls > tt.most {
+					t.Errorf("%d polls in a day, want %d to %d", polls, tt.least, tt.most)
+				}
+				w.Fault(nil)
+				time.Sleep(tt.afterward)
+				synctest.Wait()
+				judge(t, w, 0)
+				cancel()
+				if err := <-done; err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+func TestRunWithoutMailboxesWaits(t *testing.T) {
+	e := ingest.New(ingest.Config{Log: zap.NewNop()})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := e.Run(ctx); err != nil || ctx.Err() == nil {
+		t.Errorf("it ended before its context: %v", err)
+	}
 }
 
 func TestStopFinishesWhatIsInHand(t *testing.T) {

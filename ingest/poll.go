@@ -25,20 +25,21 @@ const (
 const noFilter = "all"
 
 // poll handles what the mailbox has, in every folder or only in the first. An
-// error is joined of those of its folders; what could be done is done.
-func (m *mailbox) poll(ctx context.Context, firstOnly bool) error {
+// error is joined of those of its folders; what could be done is done. Partly
+// means that some folder was handled in spite of the error.
+func (m *mailbox) poll(ctx context.Context, firstOnly bool) (partly bool, err error) {
 	select {
 	case m.e.polls <- struct{}{}:
 		defer func() { <-m.e.polls }()
 	case <-ctx.Done():
-		return ctx.Err()
+		return false, ctx.Err()
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.stats.begin()
 	src, err := m.open()
 	if err != nil {
-		return err
+		return false, err
 	}
 	folders, missing := src.Folders(ctx)
 	if firstOnly && len(folders) > 0 {
@@ -55,7 +56,7 @@ func (m *mailbox) poll(ctx context.Context, firstOnly bool) error {
 		})
 	}
 	g.Wait()
-	return joinErrors(errs)
+	return slices.Contains(errs[:len(folders)], nil), joinErrors(errs)
 }
 
 // pollFolder handles what one folder has.

@@ -44,13 +44,19 @@ func (m *mailbox) run(ctx context.Context) {
 		case <-timer.C:
 		}
 		start := time.Now()
-		err := m.poll(ctx, woken)
+		partly, err := m.poll(ctx, woken)
 		if ctx.Err() != nil {
 			return
 		}
 		if err != nil {
 			failures++
-			next = time.Now().Add(backOff(err, failures, m.Interval))
+			if partly && sources.ClassOf(err) != sources.Throttled {
+				// One folder in trouble holds up no other.
+				failures = 0
+				next = time.Now().Add(jitter(m.Interval))
+			} else {
+				next = time.Now().Add(backOff(err, failures, m.Interval))
+			}
 			m.report(err)
 		} else {
 			failures = 0
@@ -85,7 +91,7 @@ func (m *mailbox) watch(ctx context.Context) {
 			continue
 		}
 		failures++
-		if sources.ClassOf(err) == sources.Permanent {
+		if errors.Is(err, errNoWaiter) {
 			m.log.Warn("cannot watch for new mail, it is polled instead", zap.Error(err))
 			return
 		}

@@ -74,28 +74,40 @@ func (d *daemon) askReload() {
 	}
 }
 
-// run serves one configuration after the other.
+// run serves one configuration after the other. One that cannot be opened is
+// not taken up: the one before is opened again.
 func (d *daemon) run(ctx context.Context, c *config.Config) error {
-	for {
-		next, err := d.serve(ctx, c)
-		if err != nil || next == nil {
+	w, of, err := d.open(ctx, c)
+	for err == nil {
+		var next *config.Config
+		if next, err = d.serve(ctx, c, w, of); err != nil || next == nil {
 			return err
 		}
+		before := c
 		c = next
+		if w, of, err = d.open(ctx, c); err != nil {
+			d.log.Error(notTakenUp, zap.Error(err))
+			c = before
+			w, of, err = d.open(ctx, c)
+		}
 	}
+	return err
+}
+
+const notTakenUp = "configuration not taken up; the one before stays in force"
+
+func (d *daemon) open(ctx context.Context, c *config.Config) (*workshop, []*config.Source, error) {
+	of, err := chosen(c, d.names)
+	if err != nil {
+		return nil, nil, err
+	}
+	w, err := openWorkshop(ctx, c, d.log, of, nil)
+	return w, of, err
 }
 
 // serve runs the engine with a configuration until the context ends, or a new
-// one is to be taken up, which it returns.
-func (d *daemon) serve(ctx context.Context, c *config.Config) (next *config.Config, err error) {
-	of, err := chosen(c, d.names)
-	if err != nil {
-		return nil, err
-	}
-	w, err := openWorkshop(ctx, c, d.log, of, nil)
-	if err != nil {
-		return nil, err
-	}
+// one is to be taken up, which it returns. It closes the workshop.
+func (d *daemon) serve(ctx context.Context, c *config.Config, w *workshop, of []*config.Source) (next *config.Config, err error) {
 	defer func() { err = errors.Join(err, failed(w.close())) }()
 	l, err := control.Listen(c.StateDir)
 	if err != nil {
@@ -135,7 +147,7 @@ wait:
 				next = fresh
 				break wait
 			}
-			d.log.Error("configuration not taken up; the one before stays in force", zap.Error(err))
+			d.log.Error(notTakenUp, zap.Error(err))
 			d.tell(d.notify.Ready())
 		}
 	}

@@ -34,11 +34,15 @@ func drivers() map[string]driver {
 			options: func() any { return new(imap.Options) },
 			open: func(s *config.Source, log *zap.Logger) (sources.Source, error) {
 				user, password := signIn(s)
-				return imap.Open(imap.Config{
+				src, err := imap.Open(imap.Config{
 					Options: *s.Options.(*imap.Options), Name: s.Name,
 					Username: user, Password: password,
 					AfterFiling: sources.Verb(s.AfterFiling), Log: log,
 				})
+				if err != nil {
+					return nil, err
+				}
+				return src, nil
 			},
 			fit: func(options any, m *ingest.Mailbox) {
 				o := options.(*imap.Options)
@@ -59,7 +63,11 @@ func signIn(s *config.Source) (user string, password secret.Value) {
 func openRepository(c config.Repository) (store.Repository, error) {
 	switch c.Type {
 	case "filesystem":
-		return filesystem.Open(c.Path)
+		r, err := filesystem.Open(c.Path)
+		if err != nil {
+			return nil, err
+		}
+		return r, nil
 	}
 	return nil, fmt.Errorf("repository type %s is unknown", c.Type)
 }

@@ -310,6 +310,24 @@ func TestDaemon(t *testing.T) {
 	}
 	o.await(8, 20*time.Second)
 
+	// One that is good but cannot be opened is not taken up either.
+	good, err := os.ReadFile(filepath.Join(o.dir, "config.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := bytes.Replace(good, []byte("./documents"), []byte("./config.yaml/documents"), 1)
+	if err := os.WriteFile(filepath.Join(o.dir, "config.yaml"), bad, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := o.run("service", "reload"); r.status != 0 {
+		t.Errorf("reload: %+v", r)
+	}
+	if err := os.WriteFile(filepath.Join(o.dir, "config.yaml"), good, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o.send("Later", note(41))
+	o.await(9, 20*time.Second)
+
 	start := time.Now()
 	stop()
 	r := <-done
