@@ -3,7 +3,7 @@
 SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build windows demo test lint bench fuzz tools clean
+.PHONY: help build windows demo test lint bench microbench fuzz tools clean
 
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GOBUILD  := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
@@ -19,7 +19,7 @@ GRAPH_TESTS = $(shell go list -test -f '{{.ImportPath}} {{join .Deps " "}}' ./..
 RACE_TESTS  = $(filter-out $(GRAPH_TESTS),$(shell go list ./...))
 
 help: ## lists the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## builds bin/postroom
 	$(GOBUILD) -o bin/ ./cmd/postroom
@@ -48,7 +48,11 @@ lint: ## checks format, vet, staticcheck, vulnerabilities, modules, and the same
 	go run -exec 'env GOOS=windows' $(STATICCHECK) ./...
 	.ci/govulncheck
 
-bench: ## runs all benchmarks
+bench: tools ## measures postroom beside other programs (ARGS='-write docs/benchmarks.md' keeps the table)
+	@.ci/need mbsync=isync getmail=getmail6 fetchmail=fetchmail
+	go run ./internal/bench $(ARGS)
+
+microbench: ## runs the benchmarks of the packages
 	go test -run '^$$' -bench . -benchmem ./...
 
 fuzz: ## runs every fuzz target for FUZZTIME (1m)
@@ -56,7 +60,7 @@ fuzz: ## runs every fuzz target for FUZZTIME (1m)
 	for package in $$packages; do \
 		tests=$$(go test -list '^Fuzz' $$package); \
 		for target in $$(sed -n '/^Fuzz/p' <<<"$$tests"); do \
-			(set -x; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package); \
+			(set -x; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x $$package); \
 		done; \
 	done
 

@@ -78,8 +78,8 @@ type Engine struct {
 	Config
 	mailboxes []*mailbox
 	slots     chan struct{} // one per message being filed
-	polls     chan struct{} // one per mailbox being polled
-	claims    claims
+	turns     chan struct{} // one per folder of which a chunk is being handled
+	documents turnstile
 }
 
 // New returns an engine. It does nothing until Run or Once.
@@ -96,7 +96,7 @@ func New(c Config) *Engine {
 	if c.Grace == 0 {
 		c.Grace = 8 * time.Second
 	}
-	e := &Engine{Config: c, slots: make(chan struct{}, c.Workers), polls: make(chan struct{}, pollsAtOnce)}
+	e := &Engine{Config: c, slots: make(chan struct{}, c.Workers), turns: make(chan struct{}, turnsAtOnce)}
 	for _, m := range c.Mailboxes {
 		e.mailboxes = append(e.mailboxes, newMailbox(e, m))
 	}
@@ -106,7 +106,7 @@ func New(c Config) *Engine {
 // Run polls every mailbox by its schedule until the context ends, then files
 // what is in hand, within Grace, and returns.
 func (e *Engine) Run(ctx context.Context) error {
-	if err := e.adoptNames(ctx); err != nil {
+	if err := e.Adopt(ctx); err != nil {
 		return err
 	}
 	var wg sync.WaitGroup
@@ -118,9 +118,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	return nil
 }
 
-// pollsAtOnce bounds how many mailboxes are polled at the same time. Most of a
-// poll is waiting for the server.
-const pollsAtOnce = 64
+// turnsAtOnce bounds how many folders are handled at the same time. A folder
+// gives its turn up after every chunk, so that no import holds up the others.
+const turnsAtOnce = 64
 
 // Once polls the named mailboxes once, all if no name is given, and returns
 // what came of each, in the order configured. The error is only about names.
@@ -136,18 +136,15 @@ func (e *Engine) Once(ctx context.Context, names ...string) ([]Summary, error) {
 			return nil, fmt.Errorf("no source is named %q", n)
 		}
 	}
-	if err := e.adoptNames(ctx); err != nil {
+	if err := e.Adopt(ctx); err != nil {
 		return nil, err
 	}
+	sums := make([]Summary, len(chosen))
 	var wg sync.WaitGroup
-	for _, m := range chosen {
-		wg.Go(func() { m.once(ctx) })
+	for i, m := range chosen {
+		wg.Go(func() { sums[i] = m.once(ctx) })
 	}
 	wg.Wait()
-	sums := make([]Summary, len(chosen))
-	for i, m := range chosen {
-		sums[i] = m.stats.summary()
-	}
 	return sums, nil
 }
 
@@ -160,11 +157,12 @@ func (e *Engine) Status() []Status {
 	return out
 }
 
-// adoptNames carries over what the ledger knows under former names.
-func (e *Engine) adoptNames(ctx context.Context) error {
+// Adopt carries over what is known of sources under their former names. Run and
+// Once begin with it; done again it changes nothing.
+func (e *Engine) Adopt(ctx context.Context) error {
 	for _, m := range e.mailboxes {
 		for _, old := range m.Formerly {
-			if err := e.renameQuarantined(ctx, old, m.Name); err != nil {
+			if err := e.renameQuarantined(ctx, old, m); err != nil {
 				return fmt.Errorf("carry source %s over to %s: %w", old, m.Name, err)
 			}
 			n, err := e.Ledger.Rename(ctx, old, m.Name)
@@ -180,18 +178,21 @@ func (e *Engine) adoptNames(ctx context.Context) error {
 }
 
 // renameQuarantined gives the messages in quarantine the ids that they will have
-// under the new name. It may be repeated.
-func (e *Engine) renameQuarantined(ctx context.Context, from, to string) error {
+// under the new name. It may be repeated, also when an earlier try under another
+// new name was cut short.
+func (e *Engine) renameQuarantined(ctx context.Context, from string, m *mailbox) error {
 	for entry, err := range e.Ledger.Entries(ctx, ledger.Query{
 		Source: from, States: []ledger.State{ledger.Quarantined, ledger.Parked, ledger.Begun, ledger.Prepared},
 	}) {
 		if err != nil {
 			return err
 		}
+		entry.Source = m.Name
 		id := entry.QuarantineID()
-		entry.Source = to
-		if err := e.Quarantine.Rename(id, entry.QuarantineID()); err != nil {
-			return err
+		for _, entry.Source = range m.Formerly {
+			if err := e.Quarantine.Rename(entry.QuarantineID(), id); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -203,9 +204,12 @@ type mailbox struct {
 	e     *Engine
 	log   *zap.Logger
 	stats *stats
-	wake  chan struct{} // the first folder may have changed
+	// folders lets one goroutine at a time handle a folder.
+	folders turnstile
+	// reached is closed once the server has answered for the first time.
+	reached chan struct{}
 
-	mu  sync.Mutex // held while polling: one poll at a time
+	mu  sync.Mutex
 	src sources.Source
 }
 
@@ -213,27 +217,52 @@ func newMailbox(e *Engine, m Mailbox) *mailbox {
 	m.Parallel = max(m.Parallel, 1)
 	return &mailbox{
 		Mailbox: m, e: e,
-		log:   e.Log.With(zap.String("source", m.Name)),
-		stats: newStats(m.Name),
-		wake:  make(chan struct{}, 1),
+		log:     e.Log.With(zap.String("source", m.Name)),
+		stats:   newStats(m.Name),
+		reached: make(chan struct{}),
 	}
 }
 
 // once polls the mailbox once and closes it.
-func (m *mailbox) once(ctx context.Context) {
+func (m *mailbox) once(ctx context.Context) Summary {
 	start := time.Now()
+	m.stats.begin()
 	_, err := m.poll(ctx, false)
-	m.mu.Lock()
 	err = errors.Join(err, m.close())
-	m.mu.Unlock()
 	m.stats.polled(start, time.Time{}, err)
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		m.report(err)
 	}
+	sum := m.stats.summary()
+	owed, err := m.owed(context.WithoutCancel(ctx))
+	if err != nil {
+		sum.Error = errors.Join(errors.New(sum.Error), err).Error()
+	}
+	sum.Owed = owed
+	sum.Failed = len(owed)
+	return sum
 }
 
-// open returns the source, opening it if need be. m.mu is held.
+// owed returns the messages that wait for another try.
+func (m *mailbox) owed(ctx context.Context) (owed []ledger.Entry, err error) {
+	now := time.Now()
+	for e, err := range m.e.Ledger.Entries(ctx, ledger.Query{
+		Source: m.Name, States: []ledger.State{ledger.Begun, ledger.Prepared, ledger.Filed, ledger.Quarantined},
+	}) {
+		if err != nil {
+			return owed, fmt.Errorf("read ledger: %w", err)
+		}
+		if e.RetryAt.After(now) {
+			owed = append(owed, e)
+		}
+	}
+	return owed, nil
+}
+
+// open returns the source, opening it if need be.
 func (m *mailbox) open() (sources.Source, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.src == nil {
 		src, err := m.Open()
 		if err != nil {
@@ -244,8 +273,10 @@ func (m *mailbox) open() (sources.Source, error) {
 	return m.src, nil
 }
 
-// close closes the source. m.mu is held.
+// close closes the source.
 func (m *mailbox) close() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.src == nil {
 		return nil
 	}
@@ -254,15 +285,16 @@ func (m *mailbox) close() error {
 	return err
 }
 
-// graceful returns a context that outlives ctx by the grace of a stop.
+// graceful returns a context that outlives ctx by the grace of a stop, and what
+// ends it.
 func (e *Engine) graceful(ctx context.Context) (context.Context, context.CancelFunc) {
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	timer := make(chan *time.Timer, 1)
 	stop := context.AfterFunc(ctx, func() { timer <- time.AfterFunc(e.Grace, cancel) })
-	return work, func() {
+	return work, sync.OnceFunc(func() {
 		if !stop() {
 			(<-timer).Stop()
 		}
 		cancel()
-	}
+	})
 }

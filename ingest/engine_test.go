@@ -326,7 +326,7 @@ func TestWithheldMessageIsNotForgotten(t *testing.T) {
 	if s := once(t, start(t, w, dir, nil)); s.Filed != 4 || s.Failed != 1 {
 		t.Errorf("%+v", s)
 	}
-	if s := once(t, start(t, w, dir, nil)); s.Filed != 0 || s.Failed != 0 {
+	if s := once(t, start(t, w, dir, nil)); s.Filed != 0 || s.Failed != 1 || s.OK() {
 		t.Errorf("before it is due: %+v", s)
 	}
 	w.Server.Withhold("1/3", false)

@@ -16,7 +16,7 @@ type Event struct {
 	Listed int             // with Listed: messages found
 	Bytes  int64           // with Filed, Duplicate and Quarantined: size of the message
 	Entry  ledger.Entry    // as recorded; zero with Listed
-	Doc    *store.Document // with Filed; its files can no longer be opened
+	Doc    *store.Document // with Filed; nil if an earlier attempt had put it there
 	Err    error           // with Failed
 }
 
@@ -43,6 +43,10 @@ type Summary struct {
 	Seconds     float64 `json:"seconds"`
 	Error       string  `json:"error,omitempty"`
 	Remedy      string  `json:"remedy,omitempty"`
+
+	// Owed are the messages that wait for another try; Once counts them as
+	// Failed, whenever they failed.
+	Owed []ledger.Entry `json:"-"`
 }
 
 // OK reports that nothing failed or was quarantined.
@@ -55,6 +59,23 @@ type Status struct {
 	LastSuccess time.Time `json:"last_success,omitzero"` // end of the last poll without an error
 	NextPoll    time.Time `json:"next_poll,omitzero"`
 	Polling     bool      `json:"polling"`
+	// Moved is when a poll was last seen to get on.
+	Moved time.Time `json:"moved,omitzero"`
+}
+
+// Limits of what is taken for a source at work.
+const (
+	overdue = 2 * time.Minute  // for a poll to begin after its time
+	still   = 30 * time.Minute // for a poll without anything being done
+)
+
+// Stuck reports that the mailbox is neither polled when it should be nor gets on
+// with a poll.
+func (s Status) Stuck(now time.Time) bool {
+	if s.Polling {
+		return now.Sub(s.Moved) > still
+	}
+	return !s.NextPoll.IsZero() && now.Sub(s.NextPoll) > overdue
 }
 
 // stats counts for one mailbox.
@@ -64,6 +85,7 @@ type stats struct {
 	logged   string    // the error that was logged last
 	loggedAt time.Time // when
 	due      time.Time // when the next message is due for another try
+	moved    time.Time // when something was last done
 }
 
 func newStats(name string) *stats {
@@ -90,6 +112,14 @@ func (s *stats) begin() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.s.Polling = true
+	s.moved = time.Now()
+}
+
+// moving notes that a poll gets on.
+func (s *stats) moving() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.moved = time.Now()
 }
 
 func (s *stats) polled(start, next time.Time, err error) {
@@ -150,5 +180,7 @@ func (s *stats) summary() Summary {
 func (s *stats) status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.s
+	out := s.s
+	out.Moved = s.moved.UTC()
+	return out
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -25,31 +26,46 @@ import (
 // recorded. It returns an error if the source or our own side is in trouble; a
 // message in trouble is only recorded so.
 func (p *poll) handle(entries []ledger.Entry) error {
-	b := &batch{poll: p, open: make(map[string]ledger.Entry)}
+	if len(entries) == 0 {
+		return nil
+	}
+	select {
+	case p.e.turns <- struct{}{}:
+		defer func() { <-p.e.turns }()
+	case <-p.ctx.Done():
+		return p.ctx.Err()
+	}
+	b := &batch{poll: p, waiting: make(map[string]ledger.Entry)}
 	var refs []sources.Ref
-	for _, e := range entries {
+	for i, e := range entries {
 		fetch, err := b.without(e)
 		if err != nil {
+			for _, e := range entries[i:] {
+				b.wait(e)
+			}
 			b.fail(err)
 			break
 		}
 		if fetch {
-			b.open[e.Key] = e
+			b.wait(e)
 			refs = append(refs, sources.Ref{Key: e.Key, Size: e.Size, Received: e.Received})
 		}
 	}
-	fetchErr := b.fetch(refs)
-	b.working.Wait()
-	if b.err != nil {
-		fetchErr = b.err
+	var err error
+	if b.trouble == nil {
+		err = b.fetch(refs)
 	}
-	b.abandon(fetchErr)
+	b.working.Wait()
+	if b.trouble != nil {
+		err = b.trouble
+	}
+	b.abandon(err)
 	for _, id := range b.kept {
-		if err := b.e.Quarantine.Remove(id); err != nil {
-			b.log.Warn("remove filed message from quarantine", zap.Error(err))
+		if err := p.e.Quarantine.Remove(id); err != nil {
+			p.log.Warn("remove filed message from quarantine", zap.Error(err))
 		}
 	}
-	return errors.Join(fetchErr, b.settle())
+	return errors.Join(err, b.settle())
 }
 
 // batch is the entries being handled together.
@@ -57,19 +73,19 @@ type batch struct {
 	*poll
 	working sync.WaitGroup
 
-	mu   sync.Mutex
-	open map[string]ledger.Entry // still to be fetched
-	owed []ledger.Entry          // filed or quarantined, to be settled on the server
-	kept []string                // in quarantine, and now filed
-	err  error                   // trouble on our side
+	mu      sync.Mutex
+	waiting map[string]ledger.Entry // to be fetched, or not brought to an end
+	owed    []ledger.Entry          // filed or quarantined, to be settled on the server
+	kept    []string                // in quarantine, and now filed
+	trouble error                   // on our side
 }
 
 // fail records trouble on our side, which ends the poll.
 func (b *batch) fail(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.err == nil {
-		b.err = err
+	if b.trouble == nil {
+		b.trouble = err
 		b.stop(err)
 	}
 }
@@ -80,12 +96,18 @@ func (b *batch) owe(e ledger.Entry) {
 	b.owed = append(b.owed, e)
 }
 
+func (b *batch) wait(e ledger.Entry) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.waiting[e.Key] = e
+}
+
 // take returns the entry of a message that is being delivered, once.
 func (b *batch) take(key string) (ledger.Entry, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	e, ok := b.open[key]
-	delete(b.open, key)
+	e, ok := b.waiting[key]
+	delete(b.waiting, key)
 	return e, ok
 }
 
@@ -96,7 +118,7 @@ func (b *batch) without(e ledger.Entry) (fetch bool, err error) {
 		b.owe(e)
 		return false, nil
 	case ledger.Prepared:
-		r, err := b.e.Repository.Find(b.work, store.Key{ID: e.DocumentID, Source: b.Name, Received: e.Received})
+		r, err := b.find(e)
 		if err == nil {
 			return false, b.filed(e, nil, r)
 		}
@@ -108,24 +130,29 @@ func (b *batch) without(e ledger.Entry) (fetch bool, err error) {
 		return true, nil
 	}
 	// A message put back from quarantine is filed from the bytes kept there.
-	id := e.QuarantineID()
-	kept, err := b.e.Quarantine.Has(id)
-	if err != nil {
-		return false, local("look into quarantine", err)
-	}
-	if !kept {
+	record, raw, err := b.e.Quarantine.Take(e.QuarantineID())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return true, nil
-	}
-	record, err := b.e.Quarantine.Record(id)
-	if err != nil {
+	case errors.Is(err, quarantine.ErrDamaged):
+		b.log.Error("message is taken from the server again", zap.String("key", e.Key), zap.Error(err))
+		return true, nil
+	case err != nil:
 		return false, local("look into quarantine", err)
 	}
-	raw, err := b.e.Quarantine.Raw(id)
-	if err != nil {
-		return false, local("look into quarantine", err)
+	return false, b.enter(e, raw, &sources.Message{Received: record.Received, Wire: sources.Wire(record.Wire), Notes: record.Notes})
+}
+
+// find looks for the document of a prepared entry in the repository, under the
+// source's name and those that it had when it may have been put there.
+func (b *batch) find(e ledger.Entry) (r store.Receipt, err error) {
+	for _, name := range append([]string{b.Name}, b.Formerly...) {
+		r, err = b.e.Repository.Find(b.work, store.Key{ID: e.DocumentID, Source: name, Received: e.Received})
+		if !errors.Is(err, store.ErrNotFound) {
+			break
+		}
 	}
-	b.start(e, raw, &sources.Message{Received: record.Received, Wire: sources.Wire(record.Wire), Notes: record.Notes})
-	return false, nil
+	return r, err
 }
 
 // fetch hands the messages of refs to the workers. A message on which the
@@ -138,6 +165,7 @@ func (b *batch) fetch(refs []sources.Ref) error {
 			if !ok {
 				return nil
 			}
+			b.stats.moving()
 			if m.Err != nil {
 				return b.undelivered(e, m.Err)
 			}
@@ -150,11 +178,11 @@ func (b *batch) fetch(refs []sources.Ref) error {
 			case errors.As(err, new(*spool.ReadError)):
 				// Only the first: its end may have ended others under way.
 				if !b.accuse(&culprit, e) {
-					b.reopen(e)
+					b.wait(e)
 				}
 				return err
 			default:
-				b.reopen(e)
+				b.wait(e)
 				err = local("spool message", err)
 				b.fail(err)
 				return err
@@ -189,18 +217,12 @@ func (b *batch) accuse(culprit **ledger.Entry, e ledger.Entry) bool {
 	return true
 }
 
-func (b *batch) reopen(e ledger.Entry) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.open[e.Key] = e
-}
-
 func (b *batch) left(refs []sources.Ref) []sources.Ref {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var left []sources.Ref
 	for _, r := range refs {
-		if _, ok := b.open[r.Key]; ok {
+		if _, ok := b.waiting[r.Key]; ok {
 			left = append(left, r)
 		}
 	}
@@ -210,31 +232,45 @@ func (b *batch) left(refs []sources.Ref) []sources.Ref {
 // undelivered records that a message could not be had.
 func (b *batch) undelivered(e ledger.Entry, cause error) error {
 	if b.ctx.Err() != nil {
-		b.reopen(e)
+		b.wait(e)
 		return b.ctx.Err()
 	}
-	if sources.ClassOf(cause) == sources.Gone {
-		e.State, e.Cause = ledger.Vanished, "left its folder before it could be filed"
-		b.log.Warn("message left its folder before it could be filed", zap.String("key", e.Key))
-		b.tell(Event{Kind: Skipped, Entry: e})
-		return b.advance(e)
+	switch sources.ClassOf(cause) {
+	case sources.Gone:
+		return b.vanished(e)
+	case sources.Permanent:
+		return b.quarantine(e, nil, &sources.Message{Received: e.Received}, nil, cause)
 	}
 	return b.postpone(e, cause)
 }
 
+// vanished records that a message has left its folder unfiled.
+func (b *batch) vanished(e ledger.Entry) error {
+	if kept, err := b.e.Quarantine.Has(e.QuarantineID()); err != nil {
+		return local("look into quarantine", err)
+	} else if kept {
+		// Its copy was found damaged, and is now all there is.
+		e.State, e.Cause = ledger.Quarantined, "the copy in quarantine is damaged, and the message is no longer on the server"
+		parked := e
+		parked.State = ledger.Parked
+		b.tell(Event{Kind: Quarantined, Entry: parked, Err: errors.New(e.Cause)})
+		return b.advance(e, parked)
+	}
+	e.State, e.Cause = ledger.Vanished, "left its folder before it could be filed"
+	b.log.Warn("message left its folder before it could be filed", zap.String("key", e.Key))
+	b.tell(Event{Kind: Skipped, Entry: e})
+	return b.advance(e)
+}
+
 // postpone records that a message is to be tried again later.
 func (b *batch) postpone(e ledger.Entry, cause error) error {
-	wait := messageBackOff(e.Attempts)
-	if until := sources.UntilOf(cause); !until.IsZero() {
-		wait = time.Until(until)
-	}
-	e.Cause, e.RetryAt = cause.Error(), time.Now().Add(wait)
+	e.Cause, e.RetryAt = cause.Error(), time.Now().Add(messageBackOff(cause, e.Attempts))
 	if err := b.advance(e); err != nil {
 		return err
 	}
 	b.stats.dueAt(e.RetryAt)
-	b.log.Warn("message could not be handled, it will be tried again",
-		zap.String("key", e.Key), zap.Int("attempt", e.Attempts), zap.Time("again", e.RetryAt), zap.Error(cause))
+	b.log.Warn("message could not be handled, it will be tried again", zap.String("key", e.Key),
+		zap.Int("attempt", e.Attempts), zap.Time("again", e.RetryAt), zap.Error(cause), remedyField(cause))
 	b.tell(Event{Kind: Failed, Entry: e, Err: cause})
 	return nil
 }
@@ -245,10 +281,10 @@ var errWithheld = errors.New("the server lists this message but does not deliver
 func (b *batch) withheld() error {
 	b.mu.Lock()
 	var rest []ledger.Entry
-	for _, e := range b.open {
+	for _, e := range b.waiting {
 		rest = append(rest, e)
 	}
-	clear(b.open)
+	clear(b.waiting)
 	b.mu.Unlock()
 	for _, e := range rest {
 		if err := b.undelivered(e, errWithheld); err != nil {
@@ -258,15 +294,14 @@ func (b *batch) withheld() error {
 	return nil
 }
 
-// abandon records why entries that were not reached have not been handled. They
-// stay due.
+// abandon records why entries have not been brought to an end. They stay due.
 func (b *batch) abandon(cause error) {
-	text := "postroom was stopped"
-	if cause != nil && b.ctx.Err() == nil || errors.As(cause, new(*localError)) {
+	text := "the poll ended before"
+	if cause != nil && !errors.Is(cause, context.Canceled) {
 		text = cause.Error()
 	}
 	var left []ledger.Entry
-	for _, e := range b.open {
+	for _, e := range b.waiting {
 		e.Cause = text
 		left = append(left, e)
 	}
@@ -280,51 +315,39 @@ func (b *batch) enter(e ledger.Entry, raw *spool.Blob, m *sources.Message) error
 	select {
 	case b.e.slots <- struct{}{}:
 	case <-b.ctx.Done():
-		b.reopen(e)
-		raw.Close()
-		return b.ctx.Err()
+		b.wait(e)
+		return errors.Join(b.ctx.Err(), raw.Close())
 	}
 	b.working.Go(func() {
 		defer func() { <-b.e.slots }()
-		b.work1(e, raw, m)
+		if err := b.file(&e, raw, m); err != nil {
+			b.wait(e)
+			b.fail(err)
+		}
+		if err := raw.Close(); err != nil {
+			b.log.Warn("remove message from spool", zap.Error(err))
+		}
 	})
 	return nil
 }
 
-// start is enter for a message that was not fetched.
-func (b *batch) start(e ledger.Entry, raw *spool.Blob, m *sources.Message) {
-	if err := b.enter(e, raw, m); err != nil {
-		b.log.Debug("not started", zap.Error(err))
+// file files one message, and keeps e as it is recorded. It returns an error
+// only for trouble on our side.
+func (b *batch) file(e *ledger.Entry, raw *spool.Blob, m *sources.Message) error {
+	if n, _ := interrupted(*e); n > maxAlone {
+		return b.quarantine(*e, raw, m, nil, fmt.Errorf("the process died %d times with this message in hand; it was not read", n))
 	}
-}
-
-// work1 files one message.
-func (b *batch) work1(e ledger.Entry, raw *spool.Blob, m *sources.Message) {
-	defer func() {
-		if err := raw.Close(); err != nil {
-			b.log.Warn("remove message from spool", zap.Error(err))
-		}
-	}()
-	err := b.file(e, raw, m)
-	if err == nil {
-		return
-	}
-	b.reopen(e)
-	b.fail(err)
-}
-
-// file files one message. It returns an error only for trouble on our side.
-func (b *batch) file(e ledger.Entry, raw *spool.Blob, m *sources.Message) error {
-	if n, _ := interrupted(e); n > maxAlone {
-		return b.quarantine(e, raw, m, nil, fmt.Errorf("the process died %d times with this message in hand; it was not read", n))
-	}
-	d, header, err := b.read(e, raw, m)
+	d, header, err := b.read(*e, raw, m)
 	if err != nil {
-		return b.quarantine(e, raw, m, header, err)
+		return b.quarantine(*e, raw, m, header, err)
 	}
-	defer b.e.claims.lock(d.ID)()
+	back, err := b.e.documents.take(b.work, d.ID)
+	if err != nil {
+		return local("wait for the same message", err)
+	}
+	defer back()
 
-	done, err := b.prepare(&e, d)
+	done, err := b.prepare(e, d)
 	if err != nil || done {
 		return err
 	}
@@ -332,12 +355,12 @@ func (b *batch) file(e ledger.Entry, raw *spool.Blob, m *sources.Message) error 
 	receipt, err := b.e.Repository.Put(b.work, d)
 	switch {
 	case err == nil:
-		return b.filed(e, d, receipt)
+		return b.filed(*e, d, receipt)
 	case errors.Is(err, store.ErrContent):
 		// What was spooled is not what is read back.
-		return b.postpone(e, err)
+		return b.postpone(*e, err)
 	case errors.Is(err, store.ErrRefused):
-		return b.quarantine(e, raw, m, header, fmt.Errorf("the repository refuses the document: %w", err))
+		return b.quarantine(*e, raw, m, header, fmt.Errorf("the repository refuses the document: %w", err))
 	default:
 		return local("put document "+d.ID[:12]+" into repository", err)
 	}
@@ -377,6 +400,13 @@ func (b *batch) prepare(e *ledger.Entry, d *store.Document) (done bool, err erro
 		if err != nil && !errors.Is(err, ledger.ErrNotFound) {
 			return false, local("read ledger", err)
 		}
+		claimed, err := b.claimed(id, *e)
+		if err != nil {
+			return false, local("read ledger", err)
+		}
+		if claimed && !b.FileDuplicates {
+			return true, b.postpone(*e, errClaimed)
+		}
 	}
 	for range 2 {
 		if e.State == ledger.Prepared && e.DocumentID == d.ID {
@@ -386,10 +416,10 @@ func (b *batch) prepare(e *ledger.Entry, d *store.Document) (done bool, err erro
 		next.State = ledger.Prepared
 		next.DocumentID, next.Title, next.MessageID = d.ID, d.Title, d.Origin.MessageID
 		next.Received, next.Size, next.SHA256 = d.Origin.Received, d.Origin.Size, d.Origin.SHA256
-		known, err := b.lease.Prepare(b.work, next)
+		known, err := b.held.Prepare(b.work, next)
 		switch {
 		case errors.Is(err, ledger.ErrClaimed):
-			return true, b.postpone(*e, errors.New("the same message is still being filed from another folder"))
+			return true, b.postpone(*e, errClaimed)
 		case err != nil:
 			return false, local("write ledger", err)
 		case known == nil:
@@ -401,6 +431,22 @@ func (b *batch) prepare(e *ledger.Entry, d *store.Document) (done bool, err erro
 		d.ID = document.ID(b.Name, d.Origin.SHA256, e.Folder+"\x00"+e.Key)
 	}
 	return false, local("write ledger", fmt.Errorf("document %s is filed already", d.ID))
+}
+
+var errClaimed = errors.New("the same message is still being filed from another folder")
+
+// claimed reports whether another message of the source has prepared the
+// document, which may be in the repository then.
+func (b *batch) claimed(id string, by ledger.Entry) (bool, error) {
+	for e, err := range b.e.Ledger.Entries(b.work, ledger.Query{Source: b.Name, States: []ledger.State{ledger.Prepared}}) {
+		if err != nil {
+			return false, err
+		}
+		if e.DocumentID == id && (e.Folder != by.Folder || e.Key != by.Key) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // filed records that the document is in the repository. d is nil when an
@@ -455,14 +501,18 @@ func (b *batch) conclude(e ledger.Entry) error {
 	return nil
 }
 
-// quarantine keeps a message that cannot be filed.
+// quarantine keeps a message that cannot be filed; raw is nil if it cannot even
+// be had.
 func (b *batch) quarantine(e ledger.Entry, raw *spool.Blob, m *sources.Message, h *message.Header, cause error) error {
-	sum := raw.SHA256()
 	r := quarantine.Record{
 		ID: e.QuarantineID(), Source: b.Name, Folder: b.folder.Path, Key: e.Key,
-		Received: m.Received, Wire: string(m.Wire), Notes: m.Notes,
-		Size: raw.Size(), SHA256: hex.EncodeToString(sum[:]),
+		Received: m.Received, Wire: string(m.Wire), Notes: m.Notes, Size: max(e.Size, 0),
 		Reason: cause.Error(), Attempts: e.Attempts, At: time.Now().UTC(),
+	}
+	var sum [32]byte
+	if raw != nil {
+		sum = raw.SHA256()
+		r.Size, r.SHA256 = raw.Size(), hex.EncodeToString(sum[:])
 	}
 	if h != nil {
 		r.Subject, r.From = h.Text("Subject"), h.Text("From")
@@ -486,7 +536,8 @@ func (p *poll) advance(entries ...ledger.Entry) error {
 	if len(entries) == 0 {
 		return nil
 	}
-	if err := p.lease.Advance(context.WithoutCancel(p.work), entries...); err != nil {
+	p.stats.moving()
+	if err := p.held.Advance(context.WithoutCancel(p.work), entries...); err != nil {
 		return local("write ledger", err)
 	}
 	return nil

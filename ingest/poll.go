@@ -28,51 +28,84 @@ const noFilter = "all"
 // error is joined of those of its folders; what could be done is done. Partly
 // means that some folder was handled in spite of the error.
 func (m *mailbox) poll(ctx context.Context, firstOnly bool) (partly bool, err error) {
-	select {
-	case m.e.polls <- struct{}{}:
-		defer func() { <-m.e.polls }()
-	case <-ctx.Done():
-		return false, ctx.Err()
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.stats.begin()
 	src, err := m.open()
 	if err != nil {
 		return false, err
 	}
 	folders, missing := src.Folders(ctx)
-	if firstOnly && len(folders) > 0 {
-		folders = folders[:1]
+	if len(folders) > 0 {
+		m.reachedServer()
 	}
-	errs := make([]error, len(folders)+1)
-	errs[len(folders)] = missing
+	if firstOnly && len(folders) > 0 {
+		folders, missing = folders[:1], nil
+	}
+	counts, err := m.e.Ledger.Count(ctx, m.Name)
+	if err != nil {
+		return false, local("read ledger", err)
+	}
+	if counts[ledger.Prepared] > 0 && len(folders) > 1 {
+		// A document that was prepared in one folder when the process died is
+		// settled before the same message is met in another.
+		if _, err := m.eachFolder(ctx, src, folders, (*poll).prepared); err != nil {
+			m.log.Debug("finish prepared documents", zap.Error(err))
+		}
+	}
+	partly, err = m.eachFolder(ctx, src, folders, (*poll).everything)
+	return partly, joinErrors([]error{err, missing})
+}
+
+func (m *mailbox) reachedServer() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	select {
+	case <-m.reached:
+	default:
+		close(m.reached)
+	}
+}
+
+// eachFolder does something in every folder, several at a time. Partly means
+// that it was done in some.
+func (m *mailbox) eachFolder(ctx context.Context, src sources.Source, folders []sources.Folder, do func(*poll) error) (partly bool, err error) {
+	errs := make([]error, len(folders))
 	var g errgroup.Group
 	g.SetLimit(m.Parallel)
 	for i, f := range folders {
 		g.Go(func() error {
-			errs[i] = m.pollFolder(ctx, src, f)
+			errs[i] = m.inFolder(ctx, src, f, do)
 			return nil
 		})
 	}
 	g.Wait()
-	return slices.Contains(errs[:len(folders)], nil), joinErrors(errs)
+	return slices.Contains(errs, nil), joinErrors(errs)
 }
 
-// pollFolder handles what one folder has.
-func (m *mailbox) pollFolder(ctx context.Context, src sources.Source, f sources.Folder) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
+// inFolder does something in a folder, under its lease.
+func (m *mailbox) inFolder(ctx context.Context, src sources.Source, f sources.Folder, do func(*poll) error) error {
+	back, err := m.folders.take(ctx, f.ID)
+	if err != nil {
+		return err
 	}
-	p, err := m.take(ctx, src, f)
+	defer back()
+	p, err := m.lease(ctx, src, f)
 	if err != nil {
 		return err
 	}
 	defer p.release()
-	if err := p.debts(); err != nil {
-		return p.explain(err)
+	return errors.Join(p.explain(do(p)), p.explain(p.disposing))
+}
+
+// everything finishes what is owed in the folder and handles what is new.
+func (p *poll) everything() error {
+	if err := p.debts(func(ledger.State) bool { return true }); err != nil {
+		return err
 	}
-	return p.explain(p.news())
+	return p.news()
+}
+
+// prepared finishes the documents that had been prepared.
+func (p *poll) prepared() error {
+	return p.debts(func(s ledger.State) bool { return s == ledger.Prepared })
 }
 
 // poll is one folder being handled under a lease.
@@ -80,17 +113,20 @@ type poll struct {
 	*mailbox
 	src    sources.Source
 	folder sources.Folder
-	lease  ledger.Lease
+	held   ledger.Lease
 	log    *zap.Logger
 
 	ctx     context.Context         // for listing and fetching: ends with a stop
 	work    context.Context         // for what is in hand: outlives a stop by the grace
 	stop    context.CancelCauseFunc // ends ctx
 	release func()
+
+	// disposing is what went wrong with dispositions. It holds up nothing else.
+	disposing error
 }
 
-// take leases the folder and keeps the lease until release.
-func (m *mailbox) take(ctx context.Context, src sources.Source, f sources.Folder) (*poll, error) {
+// lease leases the folder and keeps the lease until release.
+func (m *mailbox) lease(ctx context.Context, src sources.Source, f sources.Folder) (*poll, error) {
 	work, endWork := m.e.graceful(ctx)
 	lease, err := m.e.Ledger.Lease(work, m.Name, f.ID, leaseTTL)
 	if err != nil {
@@ -99,7 +135,7 @@ func (m *mailbox) take(ctx context.Context, src sources.Source, f sources.Folder
 	}
 	fetching, stop := context.WithCancelCause(ctx)
 	p := &poll{
-		mailbox: m, src: src, folder: f, lease: lease,
+		mailbox: m, src: src, folder: f, held: lease,
 		log: m.log.With(zap.String("folder", f.Path)),
 		ctx: fetching, work: work, stop: stop,
 	}
@@ -142,11 +178,12 @@ func (p *poll) explain(err error) error {
 	return fmt.Errorf("folder %s: %w", p.folder.Path, err)
 }
 
-// debts finishes what an earlier poll left unfinished and is due again.
-func (p *poll) debts() error {
+// debts finishes what an earlier poll left unfinished in one of the states and
+// is due again.
+func (p *poll) debts(in func(ledger.State) bool) error {
 	now := time.Now()
 	for after := ""; ; {
-		owed, err := p.lease.Owed(p.work, now, after, chunk)
+		owed, err := p.held.Owed(p.work, now, after, chunk)
 		if err != nil {
 			return local("read ledger", err)
 		}
@@ -154,6 +191,7 @@ func (p *poll) debts() error {
 			break
 		}
 		after = owed[len(owed)-1].Key
+		owed = slices.DeleteFunc(owed, func(e ledger.Entry) bool { return !in(e.State) })
 		if err := p.again(owed); err != nil {
 			return err
 		}
@@ -161,7 +199,7 @@ func (p *poll) debts() error {
 			return p.ctx.Err()
 		}
 	}
-	due, err := p.lease.NextDue(p.work)
+	due, err := p.held.NextDue(p.work)
 	if err != nil {
 		return local("read ledger", err)
 	}
@@ -241,7 +279,7 @@ func (p *poll) retry(owed []ledger.Entry) error {
 
 // news lists what is new and handles it.
 func (p *poll) news() error {
-	cursor, rules, err := p.lease.Cursor(p.work)
+	cursor, rules, err := p.held.Cursor(p.work)
 	if err != nil {
 		return local("read ledger", err)
 	}
@@ -266,7 +304,7 @@ func (p *poll) news() error {
 		}
 		// Every message the cursor covers is in the ledger now, so that nothing
 		// is forgotten whatever becomes of it.
-		if err := p.lease.SetCursor(p.work, string(listing.Cursor(nil)), noFilter); err != nil {
+		if err := p.held.SetCursor(p.work, string(listing.Cursor(nil)), noFilter); err != nil {
 			return local("write ledger", err)
 		}
 		if len(refs) == 0 {
@@ -284,7 +322,7 @@ func (p *poll) begin(refs []sources.Ref) ([]ledger.Entry, error) {
 	for i, r := range refs {
 		listed[i] = ledger.Listed{Key: r.Key, FolderPath: p.folder.Path, Size: r.Size, Received: r.Received}
 	}
-	entries, err := p.lease.Begin(p.work, listed)
+	entries, err := p.held.Begin(p.work, listed)
 	if err != nil {
 		return nil, local("write ledger", err)
 	}
@@ -317,8 +355,8 @@ func local(doing string, err error) error { return &localError{doing, err} }
 func (e *localError) Error() string { return e.doing + ": " + e.err.Error() }
 func (e *localError) Unwrap() error { return e.err }
 
-// joinErrors joins errors into one whose class is that of the worst: the one
-// that is to wait longest.
+// joinErrors joins errors into one whose class is that of the first of these
+// that is among them: sign-in, throttled, temporary.
 func joinErrors(errs []error) error {
 	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
 	if len(errs) < 2 {

@@ -21,9 +21,25 @@ func FindQuarantined(ctx context.Context, l ledger.Reader, id string) (ledger.En
 }
 
 // Retry files a quarantined message again, under the rules of now, and returns
-// its entry. It waits for a poll of its source to end.
+// its entry. It waits for a poll of its folder to end.
 func (e *Engine) Retry(ctx context.Context, id string) (ledger.Entry, error) {
-	return e.reconsider(ctx, id, func(p *poll, entry ledger.Entry) error {
+	entry, err := FindQuarantined(ctx, e.Ledger, id)
+	if err != nil {
+		return entry, err
+	}
+	m := e.mailbox(entry.Source)
+	if m == nil {
+		return entry, fmt.Errorf("quarantined message %s: its source %s is not at work: it is not configured, disabled, or left out", id, entry.Source)
+	}
+	src, err := m.open()
+	if err != nil {
+		return entry, err
+	}
+	err = m.inFolder(ctx, src, sources.Folder{ID: entry.Folder, Path: entry.FolderPath}, func(p *poll) error {
+		entry, err := FindQuarantined(ctx, e.Ledger, id)
+		if err != nil {
+			return err
+		}
 		entry.State, entry.Cause = ledger.Begun, underWay
 		// More than one attempt: it is looked for in quarantine first.
 		entry.Attempts = max(entry.Attempts+1, 2)
@@ -32,42 +48,36 @@ func (e *Engine) Retry(ctx context.Context, id string) (ledger.Entry, error) {
 		}
 		return p.handle([]ledger.Entry{entry})
 	})
+	after, readErr := e.Ledger.Entry(ctx, entry.Source, entry.Folder, entry.Key)
+	return after, errors.Join(err, readErr)
 }
 
-// Discard gives a quarantined message up. On its server it stays as it is.
+// Discard gives a quarantined message up, also one whose source is no longer
+// configured. On its server it stays as it is.
 func (e *Engine) Discard(ctx context.Context, id string) (ledger.Entry, error) {
-	return e.reconsider(ctx, id, func(p *poll, entry ledger.Entry) error {
-		entry.State = ledger.Discarded
-		if err := p.advance(entry); err != nil {
-			return err
-		}
-		return p.e.Quarantine.Remove(id)
-	})
-}
-
-func (e *Engine) reconsider(ctx context.Context, id string, do func(*poll, ledger.Entry) error) (ledger.Entry, error) {
 	entry, err := FindQuarantined(ctx, e.Ledger, id)
 	if err != nil {
 		return entry, err
 	}
-	m := e.mailbox(entry.Source)
-	if m == nil {
-		return entry, fmt.Errorf("quarantined message %s: its source %s is no longer configured", id, entry.Source)
+	if m := e.mailbox(entry.Source); m != nil {
+		back, err := m.folders.take(ctx, entry.Folder)
+		if err != nil {
+			return entry, err
+		}
+		defer back()
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	src, err := m.open()
+	lease, err := e.Ledger.Lease(ctx, entry.Source, entry.Folder, leaseTTL)
 	if err != nil {
 		return entry, err
 	}
-	p, err := m.take(ctx, src, sources.Folder{ID: entry.Folder, Path: entry.FolderPath})
-	if err != nil {
-		return entry, err
+	if entry, err = FindQuarantined(ctx, e.Ledger, id); err == nil {
+		entry.State = ledger.Discarded
+		err = lease.Advance(ctx, entry)
 	}
-	defer p.release()
-	err = p.explain(do(p, entry))
-	after, readErr := e.Ledger.Entry(ctx, entry.Source, entry.Folder, entry.Key)
-	return after, errors.Join(err, readErr)
+	if err == nil {
+		err = e.Quarantine.Remove(id)
+	}
+	return entry, errors.Join(err, lease.Release(context.WithoutCancel(ctx)))
 }
 
 func (e *Engine) mailbox(name string) *mailbox {
@@ -83,9 +93,7 @@ func (e *Engine) mailbox(name string) *mailbox {
 func (e *Engine) Close() error {
 	var errs []error
 	for _, m := range e.mailboxes {
-		m.mu.Lock()
 		errs = append(errs, m.close())
-		m.mu.Unlock()
 	}
 	return errors.Join(errs...)
 }

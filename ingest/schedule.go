@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -13,90 +14,86 @@ import (
 
 // run polls the mailbox by its schedule until the context ends.
 func (m *mailbox) run(ctx context.Context) {
+	var watching sync.WaitGroup
 	defer func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
+		watching.Wait()
 		if err := m.close(); err != nil {
 			m.log.Debug("close", zap.Error(err))
 		}
 	}()
-	watching := make(chan struct{})
-	defer func() { <-watching }()
-	go func() {
-		defer close(watching)
-		if m.Watch {
-			m.watch(ctx)
-		}
-	}()
-
+	if m.Watch {
+		watching.Go(func() { m.watch(ctx) })
+	}
 	// Sources that share an interval do not share the moment.
 	timer := time.NewTimer(rand.N(min(m.Interval, 2*time.Second)))
 	defer timer.Stop()
-	next := time.Now()
-	failures := 0
-	for {
-		woken := false
+	for failures := 0; ; {
 		select {
 		case <-ctx.Done():
 			return
-		case <-m.wake:
-			woken = true
 		case <-timer.C:
 		}
 		start := time.Now()
-		partly, err := m.poll(ctx, woken)
+		m.stats.begin()
+		partly, err := m.poll(ctx, false)
 		if ctx.Err() != nil {
 			return
 		}
-		if err != nil {
-			failures++
-			if partly && sources.ClassOf(err) != sources.Throttled {
-				// One folder in trouble holds up no other.
-				failures = 0
-				next = time.Now().Add(jitter(m.Interval))
-			} else {
-				next = time.Now().Add(backOff(err, failures, m.Interval))
-			}
-			m.report(err)
-		} else {
+		next := time.Now().Add(jitter(m.Interval))
+		switch {
+		case err == nil:
 			failures = 0
 			m.recovered()
-			// A wake-up polls one folder, and must not put off the others.
-			if !woken || !next.After(start) {
-				next = time.Now().Add(jitter(m.Interval))
-			}
 			if due := m.stats.takeDue(); !due.IsZero() && due.Before(next) {
 				next = due.Add(time.Second)
 			}
+		case partly && sources.ClassOf(err) != sources.Throttled:
+			// One folder in trouble holds up no other.
+			failures = 0
+			m.report(err)
+		default:
+			failures++
+			next = time.Now().Add(backOff(err, failures, m.Interval))
+			m.report(err)
 		}
 		m.stats.polled(start, next, err)
 		timer.Reset(time.Until(next))
 	}
 }
 
-// watch wakes run when new mail arrives in the first folder.
+// watchFloor is the least time between two wake-ups.
+const watchFloor = 500 * time.Millisecond
+
+// watch polls the first folder whenever new mail arrives in it. It begins once
+// the server has been reached, so that refused credentials are not tried twice.
 func (m *mailbox) watch(ctx context.Context) {
-	failures := 0
-	for ctx.Err() == nil {
+	select {
+	case <-ctx.Done():
+		return
+	case <-m.reached:
+	}
+	for failures := 0; ; {
 		err := m.waitForMail(ctx)
+		if err == nil {
+			_, err = m.poll(ctx, true)
+		}
 		if ctx.Err() != nil {
 			return
 		}
-		if err == nil {
+		wait := watchFloor
+		switch {
+		case err == nil:
 			failures = 0
-			select {
-			case m.wake <- struct{}{}:
-			default:
-			}
-			continue
-		}
-		failures++
-		if errors.Is(err, errNoWaiter) {
+		case errors.Is(err, errNoWaiter):
 			m.log.Warn("cannot watch for new mail, it is polled instead", zap.Error(err))
 			return
+		default:
+			// What lasts is reported by the scheduled polls.
+			failures++
+			wait = backOff(err, failures, m.Interval)
+			m.log.Debug("watch for new mail", zap.Error(err), zap.Duration("again", wait))
 		}
-		m.log.Debug("watch for new mail", zap.Error(err))
-		if !pause(ctx, backOff(err, failures, m.Interval)) {
+		if !pause(ctx, wait) {
 			return
 		}
 	}
@@ -105,9 +102,7 @@ func (m *mailbox) watch(ctx context.Context) {
 var errNoWaiter = sources.Errorf(sources.Permanent, "this type of source cannot tell of new mail")
 
 func (m *mailbox) waitForMail(ctx context.Context) error {
-	m.mu.Lock()
 	src, err := m.open()
-	m.mu.Unlock()
 	if err != nil {
 		return err
 	}
@@ -129,10 +124,15 @@ func (m *mailbox) report(err error) {
 		return
 	}
 	fields := []zap.Field{zap.String("class", sources.ClassOf(err).String()), zap.Error(err)}
-	if r := sources.RemedyOf(err); r != "" {
-		fields = append(fields, zap.String("remedy", r))
+	m.log.Error("poll failed", append(fields, remedyField(err))...)
+}
+
+// remedyField is what to do about an error.
+func remedyField(err error) zap.Field {
+	if r := remedies(err); r != "" {
+		return zap.String("remedy", r)
 	}
-	m.log.Error("poll failed", fields...)
+	return zap.Skip()
 }
 
 // recovered logs the end of an error.
@@ -164,8 +164,8 @@ func backOff(err error, n int, interval time.Duration) time.Duration {
 	first, most := 5*time.Second, 15*time.Minute
 	switch sources.ClassOf(err) {
 	case sources.Throttled:
-		if until := sources.UntilOf(err); !until.IsZero() {
-			return max(time.Until(until), 0) + rand.N(time.Second)
+		if wait := time.Until(sources.UntilOf(err)); wait > 0 {
+			return wait + rand.N(time.Second)
 		}
 		first = time.Minute
 	case sources.SignIn:
@@ -182,7 +182,11 @@ func backOff(err error, n int, interval time.Duration) time.Duration {
 	return jitter(min(first<<min(n-1, 16), most))
 }
 
-// messageBackOff returns how long a message waits after its n-th attempt.
-func messageBackOff(n int) time.Duration {
+// messageBackOff returns how long a message waits after its n-th attempt failed
+// with err.
+func messageBackOff(err error, n int) time.Duration {
+	if wait := time.Until(sources.UntilOf(err)); wait > 0 {
+		return wait + rand.N(time.Second)
+	}
 	return jitter(min(time.Minute<<min(n-1, 16), time.Hour))
 }

@@ -15,7 +15,8 @@ import (
 func (p *poll) action(e ledger.Entry) sources.Action {
 	switch {
 	case e.State == ledger.Quarantined:
-		if p.FailedFolder == "" {
+		if p.FailedFolder == "" || e.SHA256 == [32]byte{} {
+			// What could not be had is nowhere but on its server.
 			return sources.Action{Verb: sources.Keep}
 		}
 		return sources.Action{Verb: sources.Move, Target: p.FailedFolder}
@@ -56,32 +57,32 @@ func (b *batch) apply(a sources.Action, entries []ledger.Entry) error {
 	}
 	var done, failed []ledger.Entry
 	var cause error
+	fail := func(e ledger.Entry, err error) {
+		cause = err
+		e.Attempts++
+		e.RetryAt = time.Now().Add(messageBackOff(err, e.Attempts))
+		b.stats.dueAt(e.RetryAt)
+		if e.State == ledger.Filed {
+			e.Cause = fmt.Sprintf("%s on the server: %v", a.Verb, err)
+		}
+		failed = append(failed, e)
+	}
 	err := b.src.Settle(b.work, b.folder, keys, a, func(key string, err error) {
 		e, ok := byKey[key]
-		if !ok {
-			return
-		}
 		delete(byKey, key)
-		if err == nil {
+		switch {
+		case !ok:
+		case err == nil:
 			done = append(done, e)
-			return
+		default:
+			fail(e, err)
 		}
-		cause = err
-		e.Cause = fmt.Sprintf("%s on the server: %v", a.Verb, err)
-		failed = append(failed, e)
 	})
 	if err != nil {
-		// Not confirmed: they are asked for again with the next poll.
+		// As far as is known they are not settled.
 		for _, e := range byKey {
-			e.Cause = fmt.Sprintf("%s on the server: %v", a.Verb, err)
-			failed = append(failed, e)
+			fail(e, err)
 		}
-		cause = err
-	}
-	for i := range failed {
-		failed[i].Attempts++
-		failed[i].RetryAt = time.Now().Add(messageBackOff(failed[i].Attempts))
-		b.stats.dueAt(failed[i].RetryAt)
 	}
 	if err := b.advance(failed...); err != nil {
 		return err
@@ -89,11 +90,19 @@ func (b *batch) apply(a sources.Action, entries []ledger.Entry) error {
 	if err := b.settled(done); err != nil {
 		return err
 	}
-	if len(failed) > 0 {
-		b.log.Warn("disposition failed, it will be tried again", zap.String("action", string(a.Verb)),
-			zap.Int("messages", len(failed)), zap.Error(cause))
-		return fmt.Errorf("%s messages on the server: %w", a.Verb, cause)
+	if len(failed) == 0 {
+		return nil
 	}
+	b.log.Warn("disposition failed, it will be tried again", zap.String("action", string(a.Verb)),
+		zap.Int("messages", len(failed)), zap.Error(cause), remedyField(cause))
+	cause = fmt.Errorf("%s messages on the server: %w", a.Verb, cause)
+	switch sources.ClassOf(err) {
+	case sources.Temporary, sources.Throttled, sources.SignIn:
+		if err != nil {
+			return cause
+		}
+	}
+	b.disposing = cause
 	return nil
 }
 

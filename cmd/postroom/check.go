@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -91,8 +92,10 @@ func check(cmd *cobra.Command, names []string, offline, asJSON bool) error {
 	}
 	if !offline {
 		// The answers depend on who asks: look as the service would.
-		if err := owner.Adopt(c.StateDir); err != nil {
-			return failed(err)
+		for _, dir := range []string{c.StateDir, c.Repository.Path} {
+			if err := owner.Adopt(dir); err != nil {
+				return failed(err)
+			}
 		}
 		p.line("repository %s", c.Repository.Path)
 		report.Repository = p.findings(probeRepository(cmd.Context(), c))
@@ -198,6 +201,9 @@ func probeRepository(ctx context.Context, c *config.Config) []finding {
 	if daemonRuns(c) {
 		return []finding{findingOf("write", "in use by the running daemon", nil)}
 	}
+	if f, there := missing(c.Repository.Path); !there {
+		return []finding{f}
+	}
 	r, err := openRepository(c.Repository)
 	if err != nil {
 		return []finding{findingOf("open", "", err)}
@@ -218,8 +224,8 @@ func probeRepository(ctx context.Context, c *config.Config) []finding {
 
 // probeState looks whether the ledger can be read and the state written.
 func probeState(ctx context.Context, c *config.Config) []finding {
-	if err := os.MkdirAll(c.StateDir, 0o700); err != nil {
-		return []finding{findingOf("write", "", err)}
+	if f, there := missing(c.StateDir); !there {
+		return []finding{f}
 	}
 	f, err := os.CreateTemp(c.StateDir, ".check-*")
 	if err == nil {
@@ -240,6 +246,27 @@ func probeState(ctx context.Context, c *config.Config) []finding {
 	}
 	return append(out, findingOf("ledger", fmt.Sprintf("%s, %d in quarantine", count(total, "message", "messages"), n[ledger.Quarantined]+n[ledger.Parked]),
 		errors.Join(err, l.Close())))
+}
+
+// missing says of a folder that is not there yet whether it can be made. Check
+// itself makes none: it would belong to whoever checks.
+func missing(dir string) (f finding, there bool) {
+	_, err := os.Stat(dir)
+	if err == nil {
+		return finding{}, true
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return findingOf("open", "", err), false
+	}
+	parent := dir
+	for errors.Is(err, fs.ErrNotExist) && parent != filepath.Dir(parent) {
+		parent = filepath.Dir(parent)
+		var info fs.FileInfo
+		if info, err = os.Stat(parent); err == nil && !info.IsDir() {
+			err = fmt.Errorf("%s is no folder", parent)
+		}
+	}
+	return findingOf("open", "not there yet; the first run makes it in "+parent, err), false
 }
 
 func daemonRuns(c *config.Config) bool {

@@ -1,13 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"time"
 
@@ -77,80 +78,81 @@ func (d *daemon) askReload() {
 // run serves one configuration after the other. One that cannot be opened is
 // not taken up: the one before is opened again.
 func (d *daemon) run(ctx context.Context, c *config.Config) error {
-	w, of, err := d.open(ctx, c)
-	for err == nil {
-		var next *config.Config
-		if next, err = d.serve(ctx, c, w, of); err != nil || next == nil {
+	o, err := d.open(ctx, c)
+	if err != nil {
+		return err
+	}
+	for {
+		next, err := d.serve(ctx, o)
+		if err != nil || next == nil {
 			return err
 		}
-		before := c
-		c = next
-		if w, of, err = d.open(ctx, c); err != nil {
+		before := o.config
+		o, err = d.open(ctx, next)
+		for failures := 0; err != nil; failures++ {
+			if ctx.Err() != nil {
+				return nil
+			}
 			d.log.Error(notTakenUp, zap.Error(err))
-			c = before
-			w, of, err = d.open(ctx, c)
+			// Something else may hold the locks for a moment.
+			select {
+			case <-ctx.Done():
+			case <-time.After(min(time.Duration(failures)*time.Second, time.Minute)):
+			}
+			o, err = d.open(ctx, before)
 		}
 	}
-	return err
 }
 
 const notTakenUp = "configuration not taken up; the one before stays in force"
 
-func (d *daemon) open(ctx context.Context, c *config.Config) (*workshop, []*config.Source, error) {
+// opened is a configuration ready to be served.
+type opened struct {
+	*workshop
+	sources  int
+	listener net.Listener
+}
+
+func (o *opened) close() error {
+	err := o.listener.Close()
+	if errors.Is(err, net.ErrClosed) {
+		err = nil
+	}
+	return errors.Join(err, o.workshop.close())
+}
+
+// open opens all that can fail before a configuration is served.
+func (d *daemon) open(ctx context.Context, c *config.Config) (*opened, error) {
 	of, err := chosen(c, d.names)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	w, err := openWorkshop(ctx, c, d.log, of, nil)
-	return w, of, err
+	if err != nil {
+		return nil, err
+	}
+	l, err := control.Listen(c.StateDir)
+	if err != nil {
+		return nil, failed(errors.Join(err, w.close()))
+	}
+	return &opened{w, len(of), l}, nil
 }
 
 // serve runs the engine with a configuration until the context ends, or a new
-// one is to be taken up, which it returns. It closes the workshop.
-func (d *daemon) serve(ctx context.Context, c *config.Config, w *workshop, of []*config.Source) (next *config.Config, err error) {
-	defer func() { err = errors.Join(err, failed(w.close())) }()
-	l, err := control.Listen(c.StateDir)
-	if err != nil {
-		return nil, failed(err)
-	}
+// one is to be taken up, which it returns. It closes what was opened.
+func (d *daemon) serve(ctx context.Context, o *opened) (next *config.Config, err error) {
+	defer func() { err = errors.Join(err, failed(o.close())) }()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
 	fail := make(chan error, 2)
-	wg.Go(func() { fail <- d.control(ctx, l, w) })
-	wg.Go(func() { fail <- w.engine.Run(ctx) })
+	wg.Go(func() { fail <- d.control(ctx, o) })
+	wg.Go(func() { fail <- o.engine.Run(ctx) })
 	d.tell(d.notify.Ready())
-	d.tell(d.notify.Status(fmt.Sprintf("watching %s", count(len(of), "source", "sources"))))
-	d.log.Info("started", zap.String("version", version), zap.String("config", c.File), zap.Int("sources", len(of)))
+	d.tell(d.notify.Status("watching " + count(o.sources, "source", "sources")))
+	d.log.Info("started", zap.String("version", version), zap.String("config", o.config.File), zap.Int("sources", o.sources))
 
-	alive := time.NewTicker(cmpOr(d.notify.ProgressEvery()/2, time.Minute))
-	defer alive.Stop()
-	var first error
-wait:
-	for {
-		select {
-		case <-ctx.Done():
-			break wait
-		case first = <-fail:
-			break wait
-		case <-alive.C:
-			if healthy(w.engine.Status(), time.Now()) {
-				d.tell(d.notify.Progress())
-			}
-		case <-d.reload:
-			d.tell(d.notify.Reloading())
-			fresh, err := d.settings.load(zap.NewStdLog(d.log).Writer())
-			if err == nil {
-				_, err = chosen(fresh, d.names)
-			}
-			if err == nil {
-				next = fresh
-				break wait
-			}
-			d.log.Error(notTakenUp, zap.Error(err))
-			d.tell(d.notify.Ready())
-		}
-	}
+	next, err = d.attend(ctx, o, fail)
 	if next == nil {
 		d.tell(d.notify.Stopping())
 	}
@@ -159,19 +161,49 @@ wait:
 	wg.Wait()
 	close(fail)
 	for e := range fail {
-		first = errors.Join(first, e)
+		err = errors.Join(err, e)
 	}
-	if first != nil {
+	if err != nil {
 		next = nil
 	}
-	return next, failed(first)
+	return next, failed(err)
 }
 
-func cmpOr(d, otherwise time.Duration) time.Duration {
-	if d > 0 {
-		return d
+// attend feeds the watchdog while the engine runs. It returns when the context
+// ends, something failed, or a new configuration is to be taken up.
+func (d *daemon) attend(ctx context.Context, o *opened, fail <-chan error) (next *config.Config, err error) {
+	alive := time.NewTicker(cmp.Or(d.notify.ProgressEvery()/2, time.Minute))
+	defer alive.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, nil
+		case err := <-fail:
+			return nil, err
+		case <-alive.C:
+			now := time.Now()
+			if !slices.ContainsFunc(o.engine.Status(), func(s ingest.Status) bool { return s.Stuck(now) }) {
+				d.tell(d.notify.Progress())
+			}
+		case <-d.reload:
+			d.tell(d.notify.Reloading())
+			if next, err := d.reread(); err == nil {
+				return next, nil
+			} else {
+				d.log.Error(notTakenUp, zap.Error(err))
+			}
+			d.tell(d.notify.Ready())
+		}
 	}
-	return otherwise
+}
+
+// reread reads the configuration anew.
+func (d *daemon) reread() (*config.Config, error) {
+	c, err := config.Load(d.settings.config, configDrivers())
+	if err == nil {
+		_, err = chosen(c, d.names)
+	}
+	return c, err
 }
 
 func (d *daemon) tell(err error) {
@@ -180,31 +212,27 @@ func (d *daemon) tell(err error) {
 	}
 }
 
-// overdue is how late a poll may be before its source counts as stuck.
-const overdue = 2 * time.Minute
-
-// healthy reports that no source is stuck.
-func healthy(all []ingest.Status, now time.Time) bool {
-	for _, s := range all {
-		if !s.Polling && !s.NextPoll.IsZero() && now.Sub(s.NextPoll) > overdue {
-			return false
+// control answers the commands typed beside the daemon. What they do ends with
+// the daemon, not only with the call.
+func (d *daemon) control(ctx context.Context, o *opened) error {
+	mux := http.NewServeMux()
+	bound := func(f func(context.Context, *workshop, quarantineCall) ([]retried, error)) func(context.Context, quarantineCall) ([]retried, error) {
+		return func(call context.Context, in quarantineCall) ([]retried, error) {
+			call, cancel := context.WithCancel(call)
+			defer cancel()
+			defer context.AfterFunc(ctx, cancel)()
+			return f(call, o.workshop, in)
 		}
 	}
-	return true
-}
-
-// control answers the commands typed beside the daemon.
-func (d *daemon) control(ctx context.Context, l net.Listener, w *workshop) error {
-	mux := http.NewServeMux()
-	control.Handle(mux, "retry", func(ctx context.Context, in quarantineCall) ([]retried, error) { return retry(ctx, w, in) })
-	control.Handle(mux, "discard", func(ctx context.Context, in quarantineCall) ([]retried, error) { return discard(ctx, w, in) })
+	control.Handle(mux, "retry", bound(retry))
+	control.Handle(mux, "discard", bound(discard))
 	control.Handle(mux, "reload", func(context.Context, struct{}) (struct{}, error) {
 		// The answer says whether the file is fit to be taken up.
-		if _, err := config.Load(d.settings.config, configDrivers()); err != nil {
+		if _, err := d.reread(); err != nil {
 			return struct{}{}, err
 		}
 		d.askReload()
 		return struct{}{}, nil
 	})
-	return control.Serve(ctx, l, mux)
+	return control.Serve(ctx, o.listener, mux)
 }

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -26,8 +27,19 @@ const (
 	exitUsage  = 2 // wrong usage or configuration
 )
 
+// stopLimit is how long after a signal the program ends at the latest. The engine
+// stops before; only a disk that does not answer can hold it up.
+const stopLimit = 9500 * time.Millisecond
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, func() {
+		stop() // a second signal ends the program at once
+		time.AfterFunc(stopLimit, func() {
+			fmt.Fprintln(os.Stderr, "postroom: a disk or server does not answer; ended without waiting for it, the next run goes on from here")
+			os.Exit(exitFailed)
+		})
+	})
 	status := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(status)

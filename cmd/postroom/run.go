@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"sync"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -65,17 +65,12 @@ func runOnce(cmd *cobra.Command, names []string, asJSON bool) error {
 	if err := printSummaries(cmd.OutOrStdout(), sums, asJSON); err != nil {
 		return failed(err)
 	}
-	troubles.print(cmd.ErrOrStderr())
 	ok := true
 	for _, s := range sums {
-		if s.Error != "" {
-			fmt.Fprintf(cmd.ErrOrStderr(), "postroom: source %s: %s\n", s.Name, s.Error)
-			if s.Remedy != "" {
-				fmt.Fprintf(cmd.ErrOrStderr(), "  what to do: %s\n", s.Remedy)
-			}
-		}
+		troubles.add(s)
 		ok = ok && s.OK()
 	}
+	troubles.print(cmd.ErrOrStderr())
 	if errors.Is(cmd.Context().Err(), context.Canceled) {
 		return failed(errors.New("stopped before the end; the next run goes on from here"))
 	}
@@ -97,7 +92,7 @@ func printSummaries(out io.Writer, sums []ingest.Summary, asJSON bool) error {
 	return tw.Flush()
 }
 
-// troubles collects the messages that failed or were quarantined.
+// troubles collects what a run has to say of messages and sources in trouble.
 type troubles struct {
 	mu    sync.Mutex
 	lines []string
@@ -106,29 +101,40 @@ type troubles struct {
 
 const maxTroubles = 1000
 
+// observe notes a message that was quarantined.
 func (t *troubles) observe(ev ingest.Event) {
-	var what string
-	switch ev.Kind {
-	case ingest.Failed:
-		what = "failed, will be tried again"
-	case ingest.Quarantined:
-		what = "quarantined as " + ev.Entry.QuarantineID()
-	default:
-		return
+	if ev.Kind == ingest.Quarantined {
+		t.note("source %s, folder %s, message %s: quarantined as %s: %v", ev.Source, ev.Folder, ev.Entry.Key, ev.Entry.QuarantineID(), ev.Err)
 	}
+}
+
+// add notes what else is wrong with a source.
+func (t *troubles) add(s ingest.Summary) {
+	for _, e := range s.Owed {
+		t.note("source %s, folder %s, message %s: failed, will be tried again after %s: %s",
+			e.Source, e.FolderPath, e.Key, e.RetryAt.Local().Format(time.DateTime), e.Cause)
+	}
+	switch {
+	case s.Error != "" && s.Remedy != "":
+		t.note("source %s: %s\n  what to do: %s", s.Name, s.Error, s.Remedy)
+	case s.Error != "":
+		t.note("source %s: %s", s.Name, s.Error)
+	}
+}
+
+func (t *troubles) note(format string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.lines) == maxTroubles {
 		t.more++
 		return
 	}
-	t.lines = append(t.lines, fmt.Sprintf("postroom: source %s, folder %s, message %s: %s: %v", ev.Source, ev.Folder, ev.Entry.Key, what, ev.Err))
+	t.lines = append(t.lines, fmt.Sprintf("postroom: "+format, args...))
 }
 
 func (t *troubles) print(out io.Writer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	slices.Sort(t.lines)
 	for _, l := range t.lines {
 		fmt.Fprintln(out, l)
 	}

@@ -68,6 +68,9 @@ func openWorkshop(ctx context.Context, c *config.Config, log *zap.Logger, of []*
 		Mailboxes: mailboxes, Ledger: w.ledger, Repository: w.repository,
 		Spool: sp, Quarantine: w.quarantine, Log: log, Observe: observe,
 	})
+	if err := w.engine.Adopt(ctx); err != nil {
+		return nil, failed(err)
+	}
 	return w, nil
 }
 
@@ -110,7 +113,8 @@ func withEngine[In, Out any](ctx context.Context, s *settings, c *config.Config,
 	client, err := control.Dial(c.StateDir)
 	if err == nil {
 		defer client.Close()
-		return out, failed(client.Call(ctx, method, in, &out))
+		err := client.Call(ctx, method, in, &out)
+		return out, failed(err)
 	}
 	if !errors.Is(err, control.ErrNoDaemon) {
 		return out, failed(err)

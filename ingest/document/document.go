@@ -22,17 +22,6 @@ type Rules struct {
 	Permissions string
 }
 
-// Fingerprint is a rule's key: two Rules with the same Fingerprint select and
-// file alike.
-func (r Rules) Fingerprint() string {
-	h := sha256.New()
-	for _, s := range []string{r.Title, r.Class, r.Permissions} {
-		io.WriteString(h, s)
-		h.Write([]byte{0})
-	}
-	return hex.EncodeToString(h.Sum(nil)[:8])
-}
-
 // Input is a message as it was received.
 type Input struct {
 	Source, Type, Mailbox, Folder, Key string

@@ -100,7 +100,7 @@ func (r *Repository) Find(_ context.Context, k store.Key) (store.Receipt, error)
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		var ok bool
-		if s, ok = r.documents[k.ID]; !ok || !s.doc.Origin.Received.Equal(k.Received) {
+		if s, ok = r.documents[k.ID]; !ok || !s.doc.Origin.Received.Equal(k.Received) || s.doc.Origin.Source != k.Source {
 			return fmt.Errorf("find %s: %w", k.ID, store.ErrNotFound)
 		}
 		return nil

@@ -7,6 +7,7 @@ package quarantine
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -49,7 +50,8 @@ func Open(dir string) *Quarantine { return &Quarantine{dir} }
 func (q *Quarantine) path(id, ext string) string { return filepath.Join(q.dir, id+ext) }
 
 // Keep writes the message and its record, replacing an earlier one of that id.
-// When it returns nil, both survive a loss of power.
+// When it returns nil, both survive a loss of power. A nil raw keeps the record
+// alone.
 func (q *Quarantine) Keep(r Record, raw *spool.Blob) error {
 	if err := os.MkdirAll(q.dir, 0o700); err != nil {
 		return fmt.Errorf("make quarantine: %w", err)
@@ -58,15 +60,40 @@ func (q *Quarantine) Keep(r Record, raw *spool.Blob) error {
 	if err != nil {
 		return fmt.Errorf("encode quarantine record: %w", err)
 	}
-	if eml := q.path(r.ID, ".eml"); raw.Kept() != eml {
+	// The message last: where it is, its record is.
+	if err := durable.WriteFile(q.path(r.ID, ".json"), bytes.NewReader(meta), 0o600); err != nil {
+		return fmt.Errorf("quarantine message: %w", err)
+	}
+	if eml := q.path(r.ID, ".eml"); raw != nil && raw.Kept() != eml {
 		if err := durable.WriteFile(eml, raw.Reader(), 0o600); err != nil {
 			return fmt.Errorf("quarantine message: %w", err)
 		}
 	}
-	if err := durable.WriteFile(q.path(r.ID, ".json"), bytes.NewReader(meta), 0o600); err != nil {
-		return fmt.Errorf("quarantine message: %w", err)
-	}
 	return nil
+}
+
+// ErrDamaged: what is kept of a message is not what was kept.
+var ErrDamaged = errors.New("the copy in quarantine is damaged")
+
+// Take returns a message with its record. The error wraps fs.ErrNotExist if its
+// raw bytes are not here, ErrDamaged if they or the record have been altered.
+func (q *Quarantine) Take(id string) (Record, *spool.Blob, error) {
+	raw, err := q.Raw(id)
+	if err != nil {
+		return Record{}, nil, err
+	}
+	r, err := q.Record(id)
+	sum := raw.SHA256()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = fmt.Errorf("%w: %s has no record", ErrDamaged, id)
+	case err == nil && (r.Size != raw.Size() || r.SHA256 != hex.EncodeToString(sum[:])):
+		err = fmt.Errorf("%w: %s is not the message that was kept", ErrDamaged, id)
+	}
+	if err != nil {
+		return r, nil, errors.Join(err, raw.Close())
+	}
+	return r, raw, nil
 }
 
 // Record returns the record of the message; an error wrapping fs.ErrNotExist if
@@ -78,8 +105,9 @@ func (q *Quarantine) Record(id string) (Record, error) {
 		return r, fmt.Errorf("read quarantine record: %w", err)
 	}
 	if err := json.Unmarshal(b, &r); err != nil {
-		return r, fmt.Errorf("read quarantine record %s: %w", id, err)
+		return r, fmt.Errorf("%w: record of %s: %w", ErrDamaged, id, err)
 	}
+	r.ID = id
 	return r, nil
 }
 
@@ -116,27 +144,20 @@ func (q *Quarantine) Export(id string, w io.Writer) error {
 
 // Rename gives a message another id. Renaming one that is not here is no error.
 func (q *Quarantine) Rename(from, to string) error {
-	r, err := q.Record(from)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	for _, ext := range []string{".json", ".eml"} {
+		if err := os.Rename(q.path(from, ext), q.path(to, ext)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("rename quarantined message: %w", err)
+		}
 	}
-	if err != nil {
-		return err
+	if err := durable.SyncDir(q.dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("rename quarantined message: %w", err)
 	}
-	raw, err := q.Raw(from)
-	if err != nil {
-		return err
-	}
-	r.ID = to
-	if err := errors.Join(q.Keep(r, raw), raw.Close()); err != nil {
-		return err
-	}
-	return q.Remove(from)
+	return nil
 }
 
 // Remove removes the message. Removing one that is not here is no error.
 func (q *Quarantine) Remove(id string) error {
-	for _, ext := range []string{".json", ".eml"} {
+	for _, ext := range []string{".eml", ".json"} {
 		if err := os.Remove(q.path(id, ext)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove quarantined message: %w", err)
 		}
