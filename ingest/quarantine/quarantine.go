@@ -145,7 +145,7 @@ func (q *Quarantine) Export(id string, w io.Writer) error {
 // Rename gives a message another id. Renaming one that is not here is no error.
 func (q *Quarantine) Rename(from, to string) error {
 	for _, ext := range []string{".json", ".eml"} {
-		if err := os.Rename(q.path(from, ext), q.path(to, ext)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := durable.Patiently(func() error { return os.Rename(q.path(from, ext), q.path(to, ext)) }); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("rename quarantined message: %w", err)
 		}
 	}
@@ -158,7 +158,7 @@ func (q *Quarantine) Rename(from, to string) error {
 // Remove removes the message. Removing one that is not here is no error.
 func (q *Quarantine) Remove(id string) error {
 	for _, ext := range []string{".eml", ".json"} {
-		if err := os.Remove(q.path(id, ext)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := durable.Patiently(func() error { return os.Remove(q.path(id, ext)) }); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove quarantined message: %w", err)
 		}
 	}

@@ -35,7 +35,7 @@ func WriteFile(path string, r io.Reader, mode os.FileMode) (err error) {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	if err := os.Rename(f.Name(), path); err != nil {
+	if err := Patiently(func() error { return os.Rename(f.Name(), path) }); err != nil {
 		return err
 	}
 	if err := SyncDir(dir); err != nil {

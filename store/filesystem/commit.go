@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+
+	"postroom/internal/durable"
 )
 
 // committer makes staged documents visible, as many at once as are waiting, so
@@ -160,5 +162,5 @@ func (c *committer) withdraw(moved []*proposal, made []string, cause error) {
 }
 
 func (r *Repository) rename(from, to string) error {
-	return patiently(func() error { return r.root.Rename(from, to) })
+	return durable.Patiently(func() error { return r.root.Rename(from, to) })
 }

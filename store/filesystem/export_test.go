@@ -1,6 +1,10 @@
 package filesystem
 
-import "os"
+import (
+	"os"
+
+	"postroom/internal/durable"
+)
 
 // OpenSyncing is Open with another way to sync.
 func OpenSyncing(path string, sync func(*os.File) error) (*Repository, error) {
@@ -8,4 +12,4 @@ func OpenSyncing(path string, sync func(*os.File) error) (*Repository, error) {
 }
 
 // FoldersSync says whether folders are synced on this system.
-const FoldersSync = foldersSync
+const FoldersSync = durable.FoldersSync

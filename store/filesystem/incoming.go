@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 
 	"github.com/gofrs/flock"
+
+	"postroom/internal/durable"
 )
 
 // lockFile is the file in incoming whose lock the one user of the repository
@@ -52,7 +54,7 @@ func sweep(root *os.Root) error {
 			continue
 		}
 		name := path.Join(incoming, e.Name())
-		if err := patiently(func() error { return root.RemoveAll(name) }); err != nil {
+		if err := durable.Patiently(func() error { return root.RemoveAll(name) }); err != nil {
 			return err
 		}
 	}
@@ -82,7 +84,7 @@ func makePath(name string) error {
 
 // syncPath makes the names in a folder outside of any repository durable.
 func syncPath(name string) error {
-	if !foldersSync {
+	if !durable.FoldersSync {
 		return nil
 	}
 	f, err := os.Open(name)

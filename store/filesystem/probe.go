@@ -9,6 +9,8 @@ import (
 	"path"
 	"strconv"
 	"strings"
+
+	"postroom/internal/durable"
 )
 
 // lowSpace is the number of free bytes below which Probe warns.
@@ -67,7 +69,7 @@ func (r *Repository) probeWrite() (caseBlind bool, err error) {
 	name := "probe" + strconv.FormatUint(r.staged.Add(1), 10)
 	file := path.Join(incoming, name)
 	defer func() {
-		e := patiently(func() error { return r.root.Remove(file) })
+		e := durable.Patiently(func() error { return r.root.Remove(file) })
 		if e != nil && !errors.Is(e, fs.ErrNotExist) {
 			err = errors.Join(err, e)
 		}

@@ -42,6 +42,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"postroom/internal/durable"
 	"postroom/store"
 )
 
@@ -216,5 +217,5 @@ func (r *Repository) put(ctx context.Context, d *store.Document) (store.Receipt,
 
 // discard removes what was staged.
 func (r *Repository) discard(stage string) error {
-	return patiently(func() error { return r.root.RemoveAll(stage) })
+	return durable.Patiently(func() error { return r.root.RemoveAll(stage) })
 }

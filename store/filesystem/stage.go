@@ -8,6 +8,7 @@ import (
 	"path"
 	"strings"
 
+	"postroom/internal/durable"
 	"postroom/store"
 )
 
@@ -75,7 +76,7 @@ func (r *Repository) write(name string, content func(io.Writer) error) (err erro
 
 // syncFolder makes the names in a folder durable, where that can be done.
 func (r *Repository) syncFolder(name string) (err error) {
-	if !foldersSync {
+	if !durable.FoldersSync {
 		return nil
 	}
 	f, err := r.root.Open(name)

@@ -1,4 +1,4 @@
-package filesystem
+package durable
 
 import (
 	"errors"
@@ -7,13 +7,17 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// foldersSync: Windows refuses to flush a folder.
-const foldersSync = false
+// FoldersSync reports that a folder is a file that can be synced. Windows refuses
+// to flush a folder.
+const FoldersSync = false
 
-// patiently calls the operation until it succeeds, at most ten times within 250
+// SyncDir does nothing: NTFS keeps its names in a journal.
+func SyncDir(string) error { return nil }
+
+// Patiently calls the operation until it succeeds, at most ten times within 250
 // ms, while it fails because another program, mostly a virus scanner, has one of
 // the files open.
-func patiently(operation func() error) error {
+func Patiently(operation func() error) error {
 	const tries, pause = 10, 25 * time.Millisecond
 	for try := 1; ; try++ {
 		err := operation()

@@ -1,0 +1,22 @@
+//go:build !windows
+
+package durable
+
+import "os"
+
+// FoldersSync reports that a folder is a file that can be synced.
+const FoldersSync = true
+
+// SyncDir makes the names in a folder survive a loss of power.
+func SyncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// Patiently calls the operation. On Windows it calls it again for a moment while
+// another program has one of the files open.
+func Patiently(operation func() error) error { return operation() }
