@@ -3,11 +3,14 @@
 SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build windows demo test lint bench microbench fuzz tools clean
+.PHONY: help build windows demo test lint bench microbench fuzz simulate test-crash tools clean
 
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GOBUILD  := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 FUZZTIME ?= 1m
+SEEDS    ?= 1000
+KILLS    ?= 200
+START    ?= $(shell echo $$RANDOM$$RANDOM)
 ARGS     ?=
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
@@ -63,6 +66,12 @@ fuzz: ## runs every fuzz target for FUZZTIME (1m)
 			(set -x; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x $$package); \
 		done; \
 	done
+
+simulate: ## lets the engine live through SEEDS (1000) worlds full of faults, from seed START (random) on
+	go test ./ingest -count 1 -timeout 0 -run '^TestSimulation$$' -seeds $(SEEDS) -first-seed $(START)
+
+test-crash: tools ## kills the program KILLS (200) times while it files from Dovecot
+	go test ./cmd/postroom -count 1 -timeout 0 -run '^TestKilledAtAnyMoment$$' -args -kills $(KILLS)
 
 tools: ## installs the servers that tests run against, where they are missing (Debian)
 	@.ci/need /usr/lib/dovecot/imap=dovecot-imapd /usr/lib/dovecot/pop3=dovecot-pop3d

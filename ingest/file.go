@@ -37,11 +37,14 @@ func (p *poll) handle(entries []ledger.Entry) error {
 	}
 	b := &batch{poll: p, waiting: make(map[string]ledger.Entry)}
 	var refs []sources.Ref
+	var err error
 	for i, e := range entries {
-		fetch, err := b.without(e)
-		if err != nil {
+		var fetch bool
+		if fetch, err = b.without(e); err != nil {
 			for _, e := range entries[i:] {
-				b.wait(e)
+				if e.State == ledger.Begun || e.State == ledger.Prepared {
+					b.wait(e)
+				}
 			}
 			b.fail(err)
 			break
@@ -51,8 +54,7 @@ func (p *poll) handle(entries []ledger.Entry) error {
 			refs = append(refs, sources.Ref{Key: e.Key, Size: e.Size, Received: e.Received})
 		}
 	}
-	var err error
-	if b.trouble == nil {
+	if err == nil {
 		err = b.fetch(refs)
 	}
 	b.working.Wait()
