@@ -22,7 +22,7 @@ GRAPH_TESTS = $(shell go list -test -f '{{.ImportPath}} {{join .Deps " "}}' ./..
 RACE_TESTS  = $(filter-out $(GRAPH_TESTS),$(shell go list ./...))
 
 help: ## lists the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## builds bin/postroom
 	$(GOBUILD) -o bin/ ./cmd/postroom
