@@ -16,17 +16,6 @@ import (
 	"postroom/internal/mailgen"
 )
 
-// buildProgram builds postroom without the race detector, which needs several
-// times the memory.
-func buildProgram(t *testing.T) string {
-	t.Helper()
-	name := filepath.Join(t.TempDir(), "postroom")
-	if out, err := exec.Command("go", "build", "-o", name, ".").CombinedOutput(); err != nil {
-		t.Fatalf("build postroom: %v\n%s", err, out)
-	}
-	return name
-}
-
 // TestLargeMessageNeedsLittleMemory files a message of 150 MB in a process of
 // its own and looks at the most memory that held.
 func TestLargeMessageNeedsLittleMemory(t *testing.T) {

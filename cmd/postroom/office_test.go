@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -233,6 +234,17 @@ func (o *office) noSecretAnywhere() {
 	if err != nil {
 		o.t.Error(err)
 	}
+}
+
+// buildProgram builds postroom without the race detector, which needs several
+// times the memory.
+func buildProgram(t *testing.T) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "postroom")
+	if out, err := exec.Command("go", "build", "-o", name, ".").CombinedOutput(); err != nil {
+		t.Fatalf("build postroom: %v\n%s", err, out)
+	}
+	return name
 }
 
 // contains checks that text holds every one of the wanted strings.

@@ -32,6 +32,14 @@ func Small() Option {
 	return func(g *Generator) { g.sizes = []sizeClass{{share: 1, least: 2 << 10, most: 12 << 10}} }
 }
 
+// Moderate makes the largest mails, 5 of 100, ones of 0.5 to 2 MB: 5,000 mails
+// have some 600 MB then.
+func Moderate() Option {
+	return func(g *Generator) {
+		g.sizes[len(g.sizes)-1] = sizeClass{share: 0.05, least: 512 << 10, most: 2 << 20}
+	}
+}
+
 // Starting sets the date from which on mail arrives, in place of the morning of
 // 5 January 2026.
 func Starting(t time.Time) Option { return func(g *Generator) { g.clock = t.Truncate(time.Second) } }

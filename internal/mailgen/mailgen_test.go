@@ -152,6 +152,19 @@ func TestSizes(t *testing.T) {
 		}
 	}
 
+	total := 0
+	g = New(3, Moderate())
+	for range 2 * sample {
+		n := len(g.Next().Raw)
+		total += n
+		if n > 5<<19 {
+			t.Errorf("mail of %d bytes, moderate", n)
+		}
+	}
+	if mean := total / (2 * sample); mean < 100_000 || mean > 140_000 {
+		t.Errorf("moderate mail has %d bytes on average, want about 120,000", mean)
+	}
+
 	g = New(3, Small())
 	for range sample {
 		if n := len(g.Next().Raw); n < 1<<10 || n > 18<<10 {

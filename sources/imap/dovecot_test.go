@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"postroom/internal/dovecot"
+	"postroom/internal/faultnet"
 	"postroom/internal/secret"
 	"postroom/sources"
 	"postroom/sources/imap"
@@ -156,12 +157,29 @@ func (m *mailbox) OpenRefused(t *testing.T, setup sourcetest.Setup) (sources.Sou
 
 func (m *mailbox) OpenCut(t *testing.T, setup sourcetest.Setup, after int64) (sources.Source, func()) {
 	t.Helper()
-	proxy := sourcetest.NewProxy(t, m.IMAP())
-	proxy.CutAfter(after)
+	proxy := throughProxy(t, m.IMAP())
+	if after >= 0 {
+		proxy.Use(faultnet.Always(faultnet.Conduct{Down: faultnet.Line{Fault: faultnet.FIN, After: after}}))
+	}
 	cfg := m.config(setup)
 	cfg.Server, cfg.TLS, cfg.AllowPlaintext = proxy.Addr(), "none", true
 	return open(t, cfg), func() {
-		proxy.CutAfter(-1)
+		proxy.Use(nil)
 		proxy.Drop()
 	}
+}
+
+// throughProxy starts a proxy before the server that ends with the test.
+func throughProxy(t *testing.T, server string) *faultnet.Proxy {
+	t.Helper()
+	proxy, err := faultnet.Start(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := proxy.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return proxy
 }

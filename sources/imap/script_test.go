@@ -183,6 +183,7 @@ func TestBadAnswerForOneMessage(t *testing.T) {
 		{"unknown item", "* 3 FETCH (UID 3 X-UNKNOWN 1 BODY[] {22}\r\nSubject: 3\r\n\r\nbody 3\r\n)\r\n", unreadable},
 		{"RFC822 instead of BODY[]", "* 3 FETCH (UID 3 RFC822 {22}\r\nSubject: 3\r\n\r\nbody 3\r\n)\r\n", unreadable},
 		{"bracket in a flag", "* 3 FETCH (UID 3 FLAGS (a]b) BODY[] {22}\r\nSubject: 3\r\n\r\nbody 3\r\n)\r\n", unreadable},
+		{"space before the end", "* 3 FETCH (UID 3 BODY[] {22}\r\nSubject: 3\r\n\r\nbody 3\r\n )\r\n", whole},
 		{"unknown response", "* XVENDOR 3\r\n", unreadable},
 		{"VANISHED", "* VANISHED 3\r\n", unreadable},
 		{"garbage", "\x00\xff\r\n", unreadable},

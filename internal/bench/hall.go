@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"postroom/internal/dovecot"
+	"postroom/internal/faultnet"
+)
+
+const (
+	patience = 10 * time.Minute
+	// slow is how long the programs may take that are known for it.
+	slow = 90 * time.Second
+	// latency is that of each way; a round trip takes two.
+	latency = 25 * time.Millisecond
+)
+
+// originals is the folder that holds the messages of the mailbox as files.
+const originals = "originals"
+
+// hall is where the programs are measured.
+type hall struct {
+	settings
+	ctx     context.Context
+	dir     string
+	dovecot *dovecot.Server
+	proxy   *faultnet.Proxy // in front of the server without TLS
+	all     *mailbox
+	some    *mailbox
+	runs    int
+}
+
+func newHall(ctx context.Context, s settings, dir string) (_ *hall, err error) {
+	h := &hall{settings: s, ctx: ctx, dir: dir}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, h.close())
+		}
+	}()
+	users := map[string]string{everything: password, part: password, crowded: password, heavy: password}
+	if h.dovecot, err = dovecot.Run(dovecot.Options{Users: users}); err != nil {
+		return nil, err
+	}
+	if h.proxy, err = faultnet.Start(h.dovecot.IMAP()); err != nil {
+		return nil, err
+	}
+	progress("delivering %d messages", s.messages)
+	h.all, h.some, err = fill(h.dovecot, s, filepath.Join(dir, originals))
+	return h, err
+}
+
+func (h *hall) close() error {
+	var errs []error
+	if h.proxy != nil {
+		errs = append(errs, h.proxy.Close())
+	}
+	if h.dovecot != nil {
+		errs = append(errs, h.dovecot.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (h *hall) plain() server   { return server{address: h.dovecot.IMAP(), ca: h.dovecot.CAFile()} }
+func (h *hall) secure() server  { return server{h.dovecot.IMAPS(), true, h.dovecot.CAFile()} }
+func (h *hall) proxied() server { return server{address: h.proxy.Addr(), ca: h.dovecot.CAFile()} }
+
+// entry is a program in a table.
+type entry struct {
+	program
+	from    server
+	mailbox *mailbox
+	limit   time.Duration
+	samples []sample
+	err     error
+}
+
+// compete lets the programs take turns.
+func (h *hall) compete(rounds int, entries []*entry) error {
+	for round := range rounds {
+		for _, e := range entries {
+			if e.err != nil {
+				continue
+			}
+			progress("round %d of %d: %s", round+1, rounds, e.name)
+			s, err := h.once(e)
+			if errors.Is(err, errTimeUp) {
+				e.err = err
+			} else if err != nil {
+				return fmt.Errorf("%s: %w", e.name, err)
+			}
+			e.samples = append(e.samples, s)
+		}
+	}
+	return nil
+}
+
+// once runs a program with fresh state.
+func (h *hall) once(e *entry) (s sample, err error) {
+	dir, err := h.folder()
+	if err != nil {
+		return s, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if s, err = h.in(dir, e); err != nil {
+		return s, err
+	}
+	return s, e.check(e.mailbox, dir)
+}
+
+// folder makes a folder for a run.
+func (h *hall) folder() (string, error) {
+	h.runs++
+	dir := filepath.Join(h.dir, fmt.Sprint("run", h.runs))
+	// getmail delivers as another user than root.
+	return dir, os.Mkdir(dir, 0o755)
+}
+
+// in runs a program in a folder.
+func (h *hall) in(dir string, e *entry) (sample, error) {
+	command, err := e.command(h, dir, e.from, e.mailbox)
+	if err != nil {
+		return sample{}, err
+	}
+	before := h.proxy.Stats()
+	s, err := execute(h.ctx, dir, e.limit, command, "BENCH_PASSWORD="+password)
+	s.trips = h.proxy.Stats().Trips - before.Trips
+	return s, err
+}

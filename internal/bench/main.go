@@ -1,0 +1,118 @@
+// Command bench measures postroom beside other programs that fetch mail, from a
+// private Dovecot, in one run on one machine. It prints a Markdown table.
+//
+// Every measurement is of a whole process with fresh state on the same file
+// system. Programs take turns, so that what else the machine does meets all of
+// them, and the medians are told. What postroom has filed is compared with what
+// was delivered, octet for octet; a wrong result ends the run.
+//
+// It needs Linux, Dovecot, and the programs that are compared.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+)
+
+// settings are what the command line says.
+type settings struct {
+	messages int
+	sample   int
+	rounds   int
+	folder   int
+	large    int64
+	dir      string
+	write    string
+}
+
+func main() {
+	var err error
+	if len(os.Args) > 1 && floors[os.Args[1]] != nil {
+		err = floors[os.Args[1]](os.Args[2:])
+	} else {
+		err = run()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	var s settings
+	flag.IntVar(&s.messages, "messages", 5000, "messages in the mailbox")
+	flag.IntVar(&s.sample, "sample", 500, "messages in the mailbox of slow programs")
+	flag.IntVar(&s.rounds, "rounds", 3, "runs of each program, of which the median is told")
+	flag.IntVar(&s.folder, "folder", 100_000, "messages in the folder that is polled; 0 leaves it out")
+	flag.Int64Var(&s.large, "large", 150_000_000, "size of the large message; 0 leaves it out")
+	flag.StringVar(&s.dir, "dir", "", "work in a new folder below this `folder`; its file system is measured")
+	flag.StringVar(&s.write, "write", "", "put the table into this `file`, in place of the one there")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+
+	dir, err := os.MkdirTemp(s.dir, "bench")
+	if err != nil {
+		return err
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return err
+	}
+	return errors.Join(measure(ctx, s, dir), os.RemoveAll(dir))
+}
+
+// measure does everything in dir.
+func measure(ctx context.Context, s settings, dir string) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	load, err := loadAverage()
+	if err != nil {
+		return err
+	}
+	progress("building postroom")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(dir, "postroom"), "postroom/cmd/postroom")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build postroom: %w\n%s", err, out)
+	}
+	h, err := newHall(ctx, s, dir)
+	if err != nil {
+		return err
+	}
+	defer h.close()
+	t, err := h.tables()
+	if err != nil {
+		return err
+	}
+	text := fmt.Sprintf("Load average before: %s.\n\n", load) + t
+	if _, err := io.WriteString(os.Stdout, text); err != nil {
+		return err
+	}
+	if s.write == "" {
+		return nil
+	}
+	return replaceTable(s.write, text)
+}
+
+// loadAverage returns that of the last 1, 5 and 15 minutes.
+func loadAverage() (string, error) {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "", err
+	}
+	fields := strings.Fields(string(text))
+	return strings.Join(fields[:min(3, len(fields))], ", "), nil
+}
+
+// progress tells whoever waits what is being done.
+func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
