@@ -170,10 +170,10 @@ func TestWatchBacksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := ingesttest.New()
 		fill(w, 3)
-		puts := 0
+		var puts atomic.Int64
 		w.Fault(func(step string) error {
 			if step == "<put" {
-				puts++
+				puts.Add(1)
 				return errors.New("no space left on device")
 			}
 			return nil
@@ -189,8 +189,8 @@ func TestWatchBacksOff(t *testing.T) {
 		if err := p.Run(ctx); err != nil {
 			t.Error(err)
 		}
-		if puts == 0 || puts > 500 {
-			t.Errorf("%d tries in an hour of a full disk", puts)
+		if n := puts.Load(); n == 0 || n > 500 {
+			t.Errorf("%d tries in an hour of a full disk", n)
 		}
 	})
 }
