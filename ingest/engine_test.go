@@ -554,11 +554,17 @@ func TestRunWithoutMailboxesWaits(t *testing.T) {
 }
 
 func TestStopFinishesWhatIsInHand(t *testing.T) {
+	for _, moment := range []string{"<body Inbox 1/20", ">begin Inbox", ">cursor Inbox", "<fetch Inbox", "<prepare Inbox 1/7", "<put"} {
+		t.Run(moment, func(t *testing.T) { stopAt(t, moment) })
+	}
+}
+
+func stopAt(t *testing.T, moment string) {
 	w := ingesttest.New()
 	fill(w, 50)
 	ctx, cancel := context.WithCancel(t.Context())
 	w.Fault(func(step string) error {
-		if strings.HasSuffix(step, "Inbox 1/20") && strings.HasPrefix(step, "<body") {
+		if step == moment {
 			cancel()
 		}
 		return nil

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,6 +35,7 @@ func (p *poll) handle(entries []ledger.Entry) error {
 	case p.e.turns <- struct{}{}:
 		defer func() { <-p.e.turns }()
 	case <-p.ctx.Done():
+		p.abandon(entries, p.ctx.Err())
 		return p.ctx.Err()
 	}
 	b := &batch{poll: p, waiting: make(map[string]ledger.Entry)}
@@ -42,9 +45,7 @@ func (p *poll) handle(entries []ledger.Entry) error {
 		var fetch bool
 		if fetch, err = b.without(e); err != nil {
 			for _, e := range entries[i:] {
-				if e.State == ledger.Begun || e.State == ledger.Prepared {
-					b.wait(e)
-				}
+				b.wait(e)
 			}
 			b.fail(err)
 			break
@@ -61,7 +62,7 @@ func (p *poll) handle(entries []ledger.Entry) error {
 	if b.trouble != nil {
 		err = b.trouble
 	}
-	b.abandon(err)
+	p.abandon(slices.Collect(maps.Values(b.waiting)), err)
 	for _, id := range b.kept {
 		if err := p.e.Quarantine.Remove(id); err != nil {
 			p.log.Warn("remove filed message from quarantine", zap.Error(err))
@@ -297,18 +298,20 @@ func (b *batch) withheld() error {
 }
 
 // abandon records why entries have not been brought to an end. They stay due.
-func (b *batch) abandon(cause error) {
+func (p *poll) abandon(entries []ledger.Entry, cause error) {
 	text := "the poll ended before"
 	if cause != nil && !errors.Is(cause, context.Canceled) {
 		text = cause.Error()
 	}
 	var left []ledger.Entry
-	for _, e := range b.waiting {
-		e.Cause = text
-		left = append(left, e)
+	for _, e := range entries {
+		if e.State == ledger.Begun || e.State == ledger.Prepared {
+			e.Cause = text
+			left = append(left, e)
+		}
 	}
-	if err := b.advance(left...); err != nil {
-		b.log.Warn("record messages not reached", zap.Error(err))
+	if err := p.advance(left...); err != nil {
+		p.log.Warn("record messages not reached", zap.Error(err))
 	}
 }
 

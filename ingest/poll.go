@@ -305,7 +305,9 @@ func (p *poll) news() error {
 		// Every message the cursor covers is in the ledger now, so that nothing
 		// is forgotten whatever becomes of it.
 		if err := p.held.SetCursor(p.work, string(listing.Cursor(nil)), noFilter); err != nil {
-			return local("write ledger", err)
+			err = local("write ledger", err)
+			p.abandon(entries, err)
+			return err
 		}
 		if len(refs) == 0 {
 			return nil
