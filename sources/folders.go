@@ -1,6 +1,7 @@
 package sources
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,8 +19,8 @@ const Inbox = "Inbox"
 type Path []string
 
 // ParsePath reads a path as it is written in a configuration: segments joined
-// by "/", a slash inside a name as "%2F", a percent sign as "%25" and, where a
-// pattern could stand, an asterisk as "%2A".
+// by "/", a slash inside a name as "%2F", a percent sign as "%25" and an asterisk,
+// which would be a wildcard where a pattern may stand, as "%2A".
 func ParsePath(s string) (Path, error) {
 	parts := strings.Split(s, "/")
 	path := make(Path, len(parts))
@@ -33,11 +34,13 @@ func ParsePath(s string) (Path, error) {
 	return path.canonical(), nil
 }
 
+var escaper = strings.NewReplacer("%", "%25", "/", "%2F", "*", "%2A")
+
 // String returns the path as it is written in a configuration.
 func (p Path) String() string {
 	escaped := make([]string, len(p))
 	for i, name := range p {
-		escaped[i] = strings.ReplaceAll(strings.ReplaceAll(name, "%", "%25"), "/", "%2F")
+		escaped[i] = escaper.Replace(name)
 	}
 	return strings.Join(escaped, "/")
 }
@@ -59,13 +62,13 @@ func (p Path) canonical() Path {
 
 func unescape(s string) (string, error) {
 	if s == "" {
-		return "", fmt.Errorf("a name between slashes is empty")
+		return "", errors.New("a name between slashes is empty")
 	}
 	if !utf8.ValidString(s) {
-		return "", fmt.Errorf("name %q is not valid UTF-8", s)
+		return "", errors.New("a name is not valid UTF-8")
 	}
 	if i := strings.IndexFunc(s, unicode.IsControl); i >= 0 {
-		return "", fmt.Errorf("name %q holds a control character", s)
+		return "", errors.New("a name holds a control character")
 	}
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
@@ -81,7 +84,7 @@ func unescape(s string) (string, error) {
 		case len(rest) >= 3 && strings.EqualFold(rest[:3], "%2A"):
 			b.WriteByte('*')
 		default:
-			return "", fmt.Errorf("name %q holds a bare percent sign: write %%25", s)
+			return "", errors.New("a name holds a bare percent sign: write %25")
 		}
 		i += 2
 	}

@@ -78,10 +78,8 @@ func (s Selection) allows(tree *tree, pattern Pattern, path Path) bool {
 		return false
 	}
 	for _, exclude := range s.Exclude {
-		for n := 1; n <= len(path); n++ {
-			if exclude.Match(path[:n]) {
-				return false
-			}
+		if exclude.excludes(path) {
+			return false
 		}
 	}
 	if _, ok := tree.special(path, drafts); ok {

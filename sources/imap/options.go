@@ -1,8 +1,10 @@
 package imap
 
 import (
+	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -44,30 +46,7 @@ func (o *Options) CheckOptions() []sources.Problem {
 	if o.TLS == tlsNone && !o.AllowPlaintext {
 		add("tls", "tls: none sends the password unencrypted; use implicit or starttls, or permit it with allow_plaintext: true")
 	}
-	for _, pattern := range o.Folders {
-		if _, err := sources.ParsePattern(pattern); err != nil {
-			add("folders", "%v", err)
-		}
-	}
-	for _, pattern := range o.ExcludeFolders {
-		if _, err := sources.ParsePattern(pattern); err != nil {
-			add("exclude_folders", "%v", err)
-		}
-	}
-	for _, target := range []struct{ key, path string }{
-		{"filed_folder", o.FiledFolder}, {"failed_folder", o.FailedFolder},
-	} {
-		if target.path == "" {
-			continue
-		}
-		path, err := sources.ParsePath(target.path)
-		if err != nil {
-			add(target.key, "%v", err)
-		} else if path.Equal(sources.Path{sources.Inbox}) {
-			add(target.key, "messages cannot be moved to the inbox")
-		}
-	}
-	return problems
+	return append(problems, sources.CheckFolders(o.Folders, o.ExcludeFolders, o.FiledFolder, o.FailedFolder)...)
 }
 
 // selection returns which folders are read.
@@ -107,27 +86,27 @@ func (o *Options) selection() (sources.Selection, error) {
 // address returns the host and the port of the server.
 func (o *Options) address() (host, port string, err error) {
 	if o.Server == "" {
-		return "", "", fmt.Errorf("the server's host name is missing")
+		return "", "", errors.New("server: the host name is missing")
 	}
 	port = "993"
 	if o.TLS == tlsStart || o.TLS == tlsNone {
 		port = "143"
 	}
 	host = o.Server
-	bare := strings.Trim(host, "[]")
-	if ip := net.ParseIP(bare); ip != nil {
+	bare := strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	if _, err := netip.ParseAddr(bare); err == nil {
 		return bare, port, nil
 	}
 	if strings.Contains(host, ":") {
 		if host, port, err = net.SplitHostPort(o.Server); err != nil {
-			return "", "", fmt.Errorf("%q is not a host name with or without :PORT", o.Server)
+			return "", "", errors.New("server: not a host name with or without :PORT")
 		}
 	}
-	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
-		return "", "", fmt.Errorf("port %q is not a number from 1 to 65535", port)
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n < 1 {
+		return "", "", errors.New("server: no port from 1 to 65535 after the colon")
 	}
 	if host == "" || strings.ContainsAny(host, "/ @") {
-		return "", "", fmt.Errorf("%q is not a host name with or without :PORT", o.Server)
+		return "", "", errors.New("server: not a host name with or without :PORT")
 	}
 	return host, port, nil
 }
