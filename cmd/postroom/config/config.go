@@ -110,19 +110,20 @@ type Log struct {
 type header struct {
 	Version  int      `yaml:"version" required:"true" enum:"1" doc:"The version of this grammar."`
 	Include  []string `yaml:"include" kind:"glob" doc:"Further files, which hold only credentials and sources; * and ? stand for any characters of a name."`
-	Defaults *node    `yaml:"defaults" doc:"Keys for every source that does not have them itself and whose type knows them. A key in a source replaces the one here whole."`
-	Outgoing *node    `yaml:"outgoing" doc:"Mail that postroom sends; each entry has credentials of its own."`
+	Defaults *node    `yaml:"defaults" allowed:"a mapping with keys of a source" doc:"Keys for every source that does not have them itself and whose type knows them. A key in a source replaces the one here whole."`
+	Outgoing *node    `yaml:"outgoing" allowed:"a mapping with the keys global, system, notify" doc:"Mail that postroom sends; each entry has credentials of its own."`
 }
 
 // entities has the keys that an included file may hold too.
 type entities struct {
-	Credentials *node `yaml:"credentials" doc:"How to sign in, each under a name."`
-	Sources     *node `yaml:"sources" doc:"The mailboxes that are read."`
+	Credentials *node `yaml:"credentials" allowed:"a list of mappings" doc:"How to sign in, each under a name."`
+	Sources     *node `yaml:"sources" allowed:"a list of mappings" doc:"The mailboxes that are read."`
 }
 
 // Load reads the configuration in the file at path and in the files that it
 // includes. Drivers are the types of source that are built; whatever else is
-// not built yet is an error where it is used. The error is [Problems] if what
+// not built yet is an error where it is used, and a warning in a source that is
+// disabled or in credentials that no enabled source has. The error is [Problems] if what
 // the files hold is not valid, and another if the file cannot be read.
 func Load(path string, drivers []Driver) (*Config, error) {
 	g, err := newGrammar(drivers)
@@ -156,6 +157,7 @@ func load(g *grammar, path, full string, data []byte) (*Config, error) {
 		credentials: make(map[string]*Credential),
 		named:       make(map[string]Position),
 		notBuilt:    make(map[*Credential][]Problem),
+		used:        make(map[*Credential]bool),
 	}
 	c := &Config{File: full, Dir: l.dir, Credentials: l.credentials}
 	l.config(c, data)
@@ -181,6 +183,10 @@ type loader struct {
 	shown []string
 	// notBuilt is what of the credentials is not built yet.
 	notBuilt map[*Credential][]Problem
+	// used are the credentials of enabled sources.
+	used map[*Credential]bool
+	// files are the files and folders that the configuration names.
+	files []usedFile
 	// claims are the names of the sources, old ones included.
 	claims []claim
 	// incomplete: a file or the name of credentials could not be read, so that
@@ -198,7 +204,7 @@ func (l *loader) config(c *Config, data []byte) {
 		return
 	}
 	if newer(root) {
-		l.errors.add(root.entry("version").value.pos, "version %s is newer; this postroom understands version %d", printable(root.entry("version").value.text), version)
+		l.errors.add(root.entry("version").value.pos, "the version is newer; this postroom understands version %d", version)
 		return
 	}
 	var head header
@@ -209,10 +215,10 @@ func (l *loader) config(c *Config, data []byte) {
 		l.errors.put(problem)
 	}
 	files := []entities{own}
-	if read.good("include") {
-		files = append(files, l.include(root.entry("include").value, head.Include)...)
+	if e := root.entry("include"); e != nil {
+		files = append(files, l.include(e.value, head.Include)...)
 	}
-	l.incomplete = l.incomplete || read.bad["include"]
+	l.incomplete = l.incomplete || read.bad["include"] || root.open
 	for _, file := range files {
 		l.readCredentials(file.Credentials)
 	}
@@ -242,8 +248,19 @@ func (l *loader) checkStatus(s Status, r reading) {
 
 // warn notes what is allowed but should not be.
 func (l *loader) warn(c *Config, root *node) {
-	if len(c.Sources) == 0 {
+	enabled := func(s *Source) bool { return s.Enabled }
+	switch {
+	case len(c.Sources) == 0:
 		l.warnings.add(root.pos, "no sources; nothing will be filed")
+	case !slices.ContainsFunc(c.Sources, enabled):
+		l.warnings.add(root.pos, "no source is enabled; nothing will be filed")
+	}
+	for credentials, problems := range l.notBuilt {
+		for _, problem := range problems {
+			if !l.used[credentials] {
+				l.warnings.put(problem)
+			}
+		}
 	}
 	if e := root.entry("status"); e != nil {
 		l.warnings.add(e.pos, "status: not built yet; it does nothing")
@@ -266,12 +283,11 @@ func (l *loader) warn(c *Config, root *node) {
 // parse reads the text of a file into a tree, or returns nil and reports why it
 // cannot.
 func (l *loader) parse(file string, data []byte) *node {
-	text, problem := decodeText(file, data)
-	if problem != nil {
-		l.errors.put(*problem)
+	text, damaged, ok := decodeText(file, data, &l.errors)
+	if !ok {
 		return nil
 	}
-	return parseTree(file, text, &l.errors)
+	return parseTree(file, text, damaged, &l.errors)
 }
 
 // newer reports whether the file is of a version that came after this one.

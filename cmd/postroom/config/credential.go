@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 
 	"postroom/internal/secret"
@@ -102,7 +103,7 @@ func fitting(sourceType string) []string {
 }
 
 func (l *loader) readCredentials(n *node) {
-	l.incomplete = l.incomplete || n != nil && n.kind != listNode
+	l.incomplete = l.incomplete || n != nil && n.kind != listNode || n != nil && slices.ContainsFunc(n.items, func(item *node) bool { return item.kind == unknownNode })
 	for _, item := range l.mappings(n, "credentials") {
 		s := l.scope()
 		c := &Credential{Position: item.pos}
@@ -127,7 +128,7 @@ func (l *loader) readCredentials(n *node) {
 		}
 		l.named[c.Name] = at.pos
 		l.credentials[c.Name] = c
-		if !at.expanded.reference {
+		if !at.expanded.reference && isShownName(c.Name) {
 			l.shown = append(l.shown, c.Name)
 		}
 	}
@@ -136,6 +137,7 @@ func (l *loader) readCredentials(n *node) {
 // use reports what of the credentials is not built yet, now that an enabled
 // source needs it.
 func (l *loader) use(c *Credential) {
+	l.used[c] = true
 	for _, problem := range l.notBuilt[c] {
 		l.errors.put(problem)
 	}
@@ -155,6 +157,7 @@ func (l *loader) mappings(n *node, key string) []*node {
 		switch item.kind {
 		case mappingNode:
 			found = append(found, item)
+		case unknownNode:
 		case nullNode:
 			l.errors.add(item.pos, "%s: empty item; remove it", key)
 		default:

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 
 	"postroom/internal/secret"
@@ -18,8 +17,9 @@ type scope struct {
 	// pending are references of a kind that is not built yet, which matter only
 	// if the entity is used.
 	pending []Problem
-	// resolved are the values of the references in the entity.
-	resolved []string
+	// values are those of the entity that no message may show, references
+	// resolved.
+	values []string
 }
 
 func (l *loader) scope() *scope { return &scope{loader: l} }
@@ -37,7 +37,7 @@ func (r reading) good(key string) bool { return r.node.entry(key) != nil && !r.b
 // object reads a mapping into the structs that describe it, given by pointers.
 func (s *scope) object(n *node, o *object, structs ...any) reading {
 	return s.mapping(n, o, pointed(structs), func(e entry) {
-		s.errors.add(e.pos, "unknown key %s%s; allowed: %s", quoted(e.key), suggest(e.key, o.names()), strings.Join(o.names(), ", "))
+		s.errors.add(e.pos, "unknown key%s%s; allowed: %s", shownKey(e.key, o), suggest(e.key, o.names()), strings.Join(o.names(), ", "))
 	})
 }
 
@@ -56,7 +56,7 @@ func (s *scope) variant(n *node, v *variant, common any) (any, reading) {
 		types := v.fits[e.key]
 		switch {
 		case len(types) == 0:
-			s.errors.add(e.pos, "unknown key %s%s; allowed: %s", quoted(e.key), suggest(e.key, o.names()), strings.Join(o.names(), ", "))
+			s.errors.add(e.pos, "unknown key%s%s; allowed: %s", shownKey(e.key, o), suggest(e.key, o.names()), strings.Join(o.names(), ", "))
 		case typ != "":
 			s.errors.add(e.pos, "key %q is not for type %s but for %s; allowed: %s", e.key, typ, strings.Join(types, ", "), strings.Join(o.names(), ", "))
 		}
@@ -92,19 +92,14 @@ func (s *scope) check(c sources.Checker, r reading) {
 		if r.bad[problem.Key] || e == nil && refused {
 			continue
 		}
-		message := problem.Message
-		if slices.ContainsFunc(s.resolved, func(value string) bool { return quotes(message, value) }) {
-			message = fmt.Sprintf("%s: refused; what its references stand for does not fit", problem.Key)
+		message := withoutValues(problem.Message, problem.Key, s.values)
+		if problem.Warning {
+			s.warnings.add(at, "%s", message)
+			continue
 		}
 		s.errors.add(at, "%s", message)
 		r.bad[problem.Key] = true
 	}
-}
-
-// quotes reports whether the message holds the value, plain or as %q prints it.
-func quotes(message, value string) bool {
-	quoted := strconv.Quote(value)
-	return value != "" && (strings.Contains(message, value) || strings.Contains(message, quoted[1:len(quoted)-1]))
 }
 
 func pointed(structs []any) []reflect.Value {
@@ -122,7 +117,7 @@ func (s *scope) mapping(n *node, o *object, structs []reflect.Value, unknown fun
 	seen := make(map[string]Position, len(n.entries))
 	for _, e := range n.entries {
 		if first, ok := seen[e.key]; ok {
-			s.errors.add(e.pos, "duplicate key %s; it is already at %s", quoted(e.key), first)
+			s.errors.add(e.pos, "duplicate key%s; it is already at %s", shownKey(e.key, o), first)
 			continue
 		}
 		seen[e.key] = e.pos
@@ -137,6 +132,10 @@ func (s *scope) mapping(n *node, o *object, structs []reflect.Value, unknown fun
 	}
 	for _, k := range o.keys {
 		if _, ok := seen[k.name]; ok {
+			continue
+		}
+		if n.open {
+			r.bad[k.name] = true
 			continue
 		}
 		if k.required {
@@ -177,6 +176,8 @@ func assign(v reflect.Value, value any) {
 // value reads the value of a key and reports whether it was accepted.
 func (s *scope) value(n *node, k *key, v reflect.Value) bool {
 	switch {
+	case n.kind == unknownNode:
+		return false
 	case n.kind == nullNode:
 		s.errors.add(n.pos, "%s: empty entry; allowed: %s; or leave the key out", k.name, k.allowed())
 		return false
@@ -204,10 +205,10 @@ func (s *scope) list(n *node, k *key, v reflect.Value) bool {
 		if item.kind == nullNode {
 			s.errors.add(item.pos, "%s: empty item; remove it", k.name)
 			ok = false
-			continue
 		}
 		value := reflect.New(v.Type().Elem()).Elem()
-		ok = s.item(item, k, value) && ok
+		ok = item.kind != nullNode && s.item(item, k, value) && ok
+		// One that was refused is zero, so that both lists go on in step.
 		items = reflect.Append(items, value)
 	}
 	v.Set(items)
@@ -216,6 +217,9 @@ func (s *scope) list(n *node, k *key, v reflect.Value) bool {
 
 // item reads a value that is not a list.
 func (s *scope) item(n *node, k *key, v reflect.Value) bool {
+	if n.kind == unknownNode {
+		return false
+	}
 	if k.object == nil {
 		return s.scalar(n, k, v)
 	}
@@ -242,8 +246,11 @@ func (s *scope) expand(n *node) *expansion {
 	if n.expanded == nil {
 		x := expand(n.text, s.dir)
 		n.expanded = &x
+		for _, file := range x.files {
+			s.files = append(s.files, usedFile{"the file of ${file:PATH}", n.pos, file})
+		}
 	}
-	s.resolved = append(s.resolved, n.expanded.resolved...)
+	s.values = append(s.values, n.expanded.resolved...)
 	return n.expanded
 }
 
@@ -253,6 +260,9 @@ func (s *scope) scalar(n *node, k *key, v reflect.Value) bool {
 		return false
 	}
 	x := s.expand(n)
+	if len(k.enum) == 0 && n.kind == textNode {
+		s.values = append(s.values, n.text)
+	}
 	switch {
 	case x.err != nil:
 		s.errors.add(n.pos, "%s: %v", k.name, x.err)
@@ -285,20 +295,20 @@ func (s *scope) scalar(n *node, k *key, v reflect.Value) bool {
 	if k.secret && !x.reference {
 		s.warnings.add(n.pos, "%s: secret written in clear; better ${env:NAME} or ${file:PATH}", k.name)
 	}
+	if k.kind.file && value != "" {
+		s.files = append(s.files, usedFile{k.name, n.pos, value.(string)})
+	}
 	assign(v, value)
 	return true
 }
 
 // refuse reports a value that is not what it must be.
 func (s *scope) refuse(n *node, k *key, err error) {
-	switch {
-	case k.hidden && !n.expanded.reference:
-		s.errors.add(n.pos, "%s: the value %v; allowed: %s", k.name, err, k.allowed())
-	case n.expanded.reference:
+	if n.expanded.reference {
 		s.errors.add(n.pos, "%s: what the reference stands for does not fit; allowed: %s", k.name, k.allowed())
-	default:
-		s.errors.add(n.pos, "%s: %s %v; allowed: %s", k.name, quoted(n.text), err, k.allowed())
+		return
 	}
+	s.errors.add(n.pos, "%s: the value %v; allowed: %s", k.name, err, k.allowed())
 }
 
 // parse returns the value of a text. The error is a verb phrase.
@@ -359,7 +369,7 @@ func (s *scope) reference(n *node, k *key, v reflect.Value) bool {
 	if len(s.errors.problems) < enough {
 		suggestion = suggest(name, names)
 	}
-	s.errors.add(n.pos, "%s: unknown name %s%s; allowed: %s", k.name, quoted(name), suggestion, list)
+	s.errors.add(n.pos, "%s: no credentials have this name%s; allowed: %s", k.name, suggestion, list)
 	return false
 }
 

@@ -34,7 +34,6 @@ type key struct {
 	list     bool
 	optional bool         // an empty text is allowed
 	secret   bool         // to be written as a reference
-	hidden   bool         // the value may hold a secret, and is never shown
 	typ      reflect.Type // of the field, or of the items of a list
 	object   *object      // for a mapping, or a list of them
 	raw      bool         // the field takes the node itself
@@ -63,6 +62,8 @@ func (k *key) allowed() string {
 type object struct {
 	keys   []*key
 	byName map[string]*key
+	// secrets: it has a key for a secret, or is a mapping whose type may have.
+	secrets bool
 }
 
 func (o *object) names() []string {
@@ -91,6 +92,7 @@ func describe(structs ...reflect.Type) (*object, error) {
 			}
 			k.name, k.part, k.index = name, part, field.Index
 			o.keys = append(o.keys, k)
+			o.secrets = o.secrets || k.secret
 			o.byName[name] = k
 		}
 	}
@@ -116,6 +118,7 @@ func describeField(field reflect.StructField) (*key, error) {
 	typ := field.Type
 	if typ == reflect.TypeFor[*node]() {
 		k.raw = true
+		k.kind.allowed = tag.Get("allowed")
 		return k, nil
 	}
 	if typ.Kind() == reflect.Slice {
@@ -131,8 +134,7 @@ func describeField(field reflect.StructField) (*key, error) {
 	if typ == reflect.TypeFor[*Credential]() {
 		name = "credentials"
 	}
-	k.hidden = typ == reflect.TypeFor[secret.Value]()
-	k.secret = k.hidden && name == ""
+	k.secret = typ == reflect.TypeFor[secret.Value]() && name == ""
 	var ok bool
 	if k.kind, ok = kindOf(name, typ); !ok {
 		return nil, fmt.Errorf("kind %q of type %s is unknown", name, typ)
@@ -198,6 +200,7 @@ func newVariant(what string, common reflect.Type, drivers []Driver) (*variant, e
 	}
 	for _, o := range v.objects {
 		o.byName["type"].enum = v.types
+		v.common.secrets = v.common.secrets || o.secrets
 	}
 	v.common.byName["type"].enum = v.types
 	return v, nil

@@ -1,10 +1,13 @@
 package config
 
 import (
+	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 )
@@ -16,21 +19,30 @@ func (l *loader) include(n *node, patterns []string) []entities {
 	var found []entities
 	read := make(map[string]bool)
 	for i, pattern := range patterns {
-		at := n.items[i].pos
+		if pattern == "" {
+			// It was refused.
+			continue
+		}
+		item := n.items[i]
 		names, err := l.glob(pattern)
 		switch {
 		case err != nil:
-			l.errors.add(at, "include: the pattern is not valid; allowed: a path in which * and ? stand for any characters of a name")
+			l.incomplete = true
+			l.errors.add(item.pos, "include: %v; allowed: a path in which * and ? stand for any characters of a name", err)
 		case len(names) == 0:
-			l.warnings.add(at, "include: no file matches")
+			l.warnings.add(item.pos, "include: no file matches")
 		}
 		for _, name := range names {
 			full := absolute(name, l.dir)
-			if read[full] {
+			if read[real(full)] {
 				continue
 			}
-			read[full] = true
-			if file, ok := l.includeFile(name, full, at); ok {
+			read[real(full)] = true
+			shown := ""
+			if !item.expanded.reference {
+				shown = shownFile(path.Clean(name))
+			}
+			if file, ok := l.includeFile(name, full, shown, item.pos); ok {
 				found = append(found, file)
 			}
 		}
@@ -40,8 +52,15 @@ func (l *loader) include(n *node, patterns []string) []entities {
 
 // glob returns the files that a pattern names, sorted, as paths from the
 // configuration's folder. A pattern without wildcards names one file, whether
-// it exists or not. Like in a shell, a wildcard does not begin with a dot.
+// it exists or not. Like in a shell, a wildcard does not begin with a dot. The
+// error says what is wrong.
 func (l *loader) glob(pattern string) ([]string, error) {
+	if err := checkPath(pattern, runtime.GOOS == "windows"); err != nil {
+		return nil, fmt.Errorf("the pattern %w", err)
+	}
+	if strings.Contains(pattern, "**") {
+		return nil, errors.New("the pattern holds **, but * is within one name")
+	}
 	pattern = filepath.ToSlash(pattern)
 	if !hasWildcard(pattern) {
 		return []string{pattern}, nil
@@ -52,9 +71,14 @@ func (l *loader) glob(pattern string) ([]string, error) {
 	if first > 0 {
 		root += "/"
 	}
-	matches, err := fs.Glob(os.DirFS(absolute(root, l.dir)), strings.Join(segments[first:], "/"))
+	folder := absolute(root, l.dir)
+	matches, err := fs.Glob(os.DirFS(folder), strings.Join(segments[first:], "/"))
 	if err != nil {
-		return nil, err
+		return nil, errors.New("the pattern is not valid")
+	}
+	// Glob takes a folder that it cannot read for an empty one.
+	if _, err := os.ReadDir(folder); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("the folder of the pattern cannot be read: %w", reason(err))
 	}
 	var names []string
 	for _, match := range matches {
@@ -82,23 +106,25 @@ func hidden(match string, pattern []string) bool {
 }
 
 // includeFile reads an included file, named from the configuration's folder.
-func (l *loader) includeFile(name, full string, at Position) (entities, bool) {
+// Messages call it shown.
+func (l *loader) includeFile(name, full, shown string, at Position) (entities, bool) {
 	var file entities
-	shown := filepath.FromSlash(name)
-	if !filepath.IsAbs(shown) {
-		shown = filepath.Join(filepath.Dir(l.file), shown)
+	place := filepath.FromSlash(name)
+	if !filepath.IsAbs(place) {
+		place = filepath.Join(filepath.Dir(l.file), place)
 	}
 	if real(full) == real(l.full) {
-		l.errors.add(at, "include: %s is this file itself; allowed: other files", printable(path.Clean(name)))
+		l.errors.add(at, "include: the file%s is this one itself; allowed: other files", shown)
 		return file, false
 	}
 	data, _, err := readFile(full, maxFile)
 	if err != nil {
 		l.incomplete = true
-		l.errors.add(at, "include: file %s cannot be read: %v; allowed: a file that postroom can read", printable(path.Clean(name)), reason(err))
+		l.errors.add(at, "include: the file%s cannot be read: %v; allowed: a file that postroom can read", shown, reason(err))
 		return file, false
 	}
-	root := l.parse(shown, data)
+	l.files = append(l.files, usedFile{"an included file", at, full})
+	root := l.parse(place, data)
 	switch {
 	case root == nil:
 		l.incomplete = true
@@ -111,12 +137,13 @@ func (l *loader) includeFile(name, full string, at Position) (entities, bool) {
 		l.errors.add(root.pos, "the file holds no mapping (%s); allowed: the keys %s", root.kind, strings.Join(l.grammar.included.names(), ", "))
 		return file, false
 	}
+	l.incomplete = l.incomplete || root.open
 	l.scope().mapping(root, l.grammar.included, pointed([]any{&file}), func(e entry) {
 		advice := "unknown key"
 		if l.grammar.main.byName[e.key] != nil {
 			advice = "key of the main file"
 		}
-		l.errors.add(e.pos, "%s %s; allowed in an included file: %s", advice, quoted(e.key), strings.Join(l.grammar.included.names(), ", "))
+		l.errors.add(e.pos, "%s%s; allowed in an included file: %s", advice, shownKey(e.key, l.grammar.main), strings.Join(l.grammar.included.names(), ", "))
 	})
 	return file, true
 }

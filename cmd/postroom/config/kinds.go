@@ -4,12 +4,13 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net"
 	"net/mail"
+	"net/netip"
 	"net/url"
 	"reflect"
 	"regexp"
 	"regexp/syntax"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,6 +32,8 @@ type kind struct {
 	scalars []nodeKind
 	// lines: the value may hold control characters.
 	lines bool
+	// file: the value is the path of a file or folder.
+	file bool
 	// parse returns the value of a text, in the type of the field or string.
 	// Its error is a verb phrase that says what is wrong with the text.
 	parse func(text, dir string) (any, error)
@@ -99,19 +102,19 @@ func kindNamed(name string) (kind, bool) {
 			parse:   parseSize,
 		}, true
 	case "path":
-		return kind{allowed: "a path", parse: parsePath}, true
+		return kind{allowed: "a path", parse: parsePath, file: true}, true
 	case "folder":
-		return kind{allowed: "a folder such as Inbox/Filed; a slash inside a name is %2F, a percent sign %25", parse: parseFolder}, true
+		return kind{allowed: "a folder such as Inbox/Filed; a slash inside a name is %2F, a percent sign %25", pattern: `^[^*]+$`, parse: parseFolder}, true
 	case "pattern":
 		return kind{allowed: "a folder such as Inbox/Sub or a pattern such as \"Inbox/**\"; a slash inside a name is %2F, a percent sign %25", parse: parsePattern}, true
 	case "hostport":
-		return kind{allowed: "a host name such as mail.example.com, with or without :PORT", pattern: `^[^\s/@]+$`, parse: parseHost}, true
+		return kind{allowed: "a host name such as mail.example.com or an IP address, with or without :PORT", pattern: hostPattern, parse: parseHost}, true
 	case "listen":
 		return kind{allowed: "an address and a port, such as 127.0.0.1:8460", pattern: `^[^\s/@]*:[0-9]+$`, parse: parseListen}, true
 	case "url":
 		return kind{allowed: "a URL such as http://proxy.example.com:3128", pattern: `^([Hh][Tt][Tt][Pp][Ss]?|[Ss][Oo][Cc][Kk][Ss]5)://`, parse: parseURL("http", "https", "socks5")}, true
 	case "https":
-		return kind{allowed: "a URL that begins with https://", pattern: `^[Hh][Tt][Tt][Pp][Ss]://`, parse: parseURL("https")}, true
+		return kind{allowed: "a URL that begins with https://", pattern: `^[Hh][Tt][Tt][Pp][Ss]://`, parse: parseHTTPS}, true
 	case "glob":
 		return kind{allowed: "a pattern of text, * and ?", parse: parseText}, true
 	case "regexp":
@@ -133,6 +136,7 @@ func kindNamed(name string) (kind, bool) {
 }
 
 const (
+	hostPattern = `^(\[[0-9A-Fa-f:.]+(%[^\s\]]+)?\](:[0-9]{1,5})?|[0-9A-Fa-f.]*(:[0-9A-Fa-f.]*){2,}(%\S+)?|[A-Za-z0-9_][A-Za-z0-9_.-]*(:[0-9]{1,5})?)$`
 	namePattern = `^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`
 	guidPattern = `^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`
 )
@@ -169,7 +173,7 @@ func parseDuration(s, _ string) (any, error) {
 	rest := s
 	if head, tail, ok := strings.Cut(s, "d"); ok {
 		n, err := strconv.Atoi(head)
-		if err != nil || n < 0 || n > most {
+		if err != nil || n < 0 || n > most || s[0] == '+' {
 			return nil, errors.New("is not a duration")
 		}
 		days, rest = n, cmp.Or(tail, "0")
@@ -227,13 +231,41 @@ func parsePath(s, dir string) (any, error) {
 	if s == "" {
 		return "", nil
 	}
-	if s == "~" || strings.HasPrefix(s, "~/") {
-		return nil, errors.New("begins with ~, which only a shell understands")
+	if err := checkPath(s, runtime.GOOS == "windows"); err != nil {
+		return nil, err
 	}
 	return absolute(s, dir), nil
 }
 
+var urlScheme = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]+://|^(?i:file|https?):`)
+
+// checkPath refuses what the system would take for the name of something in the
+// configuration's folder, although it means something else to a person. The
+// error is a verb phrase.
+func checkPath(s string, windows bool) error {
+	slashed := func(c byte) bool { return c == '/' || c == '\\' }
+	drive := len(s) >= 2 && s[1] == ':' && (s[0]|0x20 >= 'a' && s[0]|0x20 <= 'z')
+	switch {
+	case s == "~" || strings.HasPrefix(s, "~/") || strings.HasPrefix(s, `~\`):
+		return errors.New("begins with ~, which only a shell understands")
+	case urlScheme.MatchString(s):
+		return errors.New("is a URL, not a path")
+	case !windows && (drive || strings.Contains(s, `\`) && !strings.Contains(s, "/")):
+		return errors.New("is a Windows path; this system separates folders by / and has no drives")
+	case windows && drive && (len(s) == 2 || !slashed(s[2])):
+		return errors.New("has no slash after its drive")
+	case windows && slashed(s[0]) && (len(s) == 1 || !slashed(s[1])):
+		return errors.New("begins with a slash but has no drive")
+	case windows && strings.LastIndexByte(s, ':') > 1, windows && !drive && strings.Contains(s, ":"):
+		return errors.New("holds a colon, which no name on Windows can")
+	}
+	return nil
+}
+
 func parseFolder(s, _ string) (any, error) {
+	if strings.Contains(s, "*") {
+		return nil, errors.New("holds an asterisk, but it names one folder; an asterisk in a name is %2A")
+	}
 	if _, err := sources.ParsePath(s); err != nil {
 		return nil, fmt.Errorf("is no folder path: %s", strings.TrimPrefix(err.Error(), fmt.Sprintf("parse folder path %q: ", s)))
 	}
@@ -248,36 +280,87 @@ func parsePattern(s, _ string) (any, error) {
 }
 
 func parseHost(s, _ string) (any, error) {
-	host := s
-	if ip := net.ParseIP(strings.Trim(s, "[]")); ip == nil && strings.Contains(s, ":") {
-		if strings.Contains(s, "://") {
-			return nil, errors.New("is a URL")
-		}
-		var port string
-		var err error
-		if host, port, err = net.SplitHostPort(s); err != nil || !isPort(port) {
-			return nil, errors.New("has no port from 1 to 65535")
-		}
-	}
-	if !isHost(host) {
-		return nil, errors.New("is not a host name")
+	if _, _, err := splitHost(s); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
 
 func parseListen(s, _ string) (any, error) {
-	host, port, err := net.SplitHostPort(s)
-	if err != nil || !isPort(port) || host != "" && !isHost(host) {
-		return nil, errors.New("is not an address with a port")
+	rest := s
+	if strings.HasPrefix(s, ":") {
+		// Every address of this machine.
+		rest = "[::]" + s
+	}
+	_, port, err := splitHost(rest)
+	if err == nil && port == "" {
+		err = errors.New("has no port")
+	}
+	if err != nil {
+		return nil, err
 	}
 	return s, nil
 }
 
-func isHost(s string) bool { return s != "" && !strings.ContainsAny(s, "/@ ") }
+var (
+	hostExpression = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*\.?$`)
+	endsInNumber   = regexp.MustCompile(`(^|\.)[0-9]+\.?$`)
+)
+
+// splitHost returns the host of a server and its port, "" for none. The host is
+// an IP address, one of IPv6 in brackets where a port follows, or a host name
+// (RFC 1123 2.1, with underscores, which are in use). The error is a verb
+// phrase.
+func splitHost(s string) (host, port string, err error) {
+	switch {
+	case strings.Contains(s, "://"):
+		return "", "", errors.New("is a URL")
+	case strings.Contains(s, "@"):
+		return "", "", errors.New("holds a user name or an address; who signs in is said under credentials")
+	case strings.ContainsAny(s, `/\?#`):
+		return "", "", errors.New("holds a path")
+	case strings.ContainsFunc(s, unicode.IsSpace):
+		return "", "", errors.New("holds a space")
+	case strings.ContainsFunc(s, func(r rune) bool { return r > unicode.MaxASCII }):
+		return "", "", errors.New("holds letters beyond ASCII; write the name as in DNS, beginning with xn--")
+	}
+	if _, err := netip.ParseAddr(s); err == nil {
+		return s, "", nil
+	}
+	host, port, hasPort := s, "", false
+	if rest, ok := strings.CutPrefix(s, "["); ok {
+		inner, after, closed := strings.Cut(rest, "]")
+		ip, err := netip.ParseAddr(inner)
+		if !closed || err != nil || ip.Is4() || after != "" && after[0] != ':' {
+			return "", "", errors.New("has brackets that do not hold an IPv6 address")
+		}
+		host = inner
+		port, hasPort = strings.CutPrefix(after, ":")
+	} else {
+		if strings.Count(s, ":") > 1 {
+			return "", "", errors.New("is no IPv6 address")
+		}
+		host, port, hasPort = strings.Cut(s, ":")
+		switch {
+		case host == "":
+			return "", "", errors.New("has no host name")
+		case len(host) > 253 || !hostExpression.MatchString(host):
+			return "", "", errors.New("is not a host name: letters, digits, hyphens and dots, no hyphen at either end of a part")
+		case endsInNumber.MatchString(host):
+			if _, err := netip.ParseAddr(host); err != nil {
+				return "", "", errors.New("is no IP address")
+			}
+		}
+	}
+	if hasPort && !isPort(port) {
+		return "", "", errors.New("has no port from 1 to 65535 after the colon")
+	}
+	return host, port, nil
+}
 
 func isPort(s string) bool {
-	n, err := strconv.Atoi(s)
-	return err == nil && n >= 1 && n <= 65535
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n >= 1
 }
 
 func parseURL(schemes ...string) func(s, _ string) (any, error) {
@@ -289,8 +372,23 @@ func parseURL(schemes ...string) func(s, _ string) (any, error) {
 		if err != nil || u.Host == "" || !slices.Contains(schemes, u.Scheme) {
 			return nil, errors.New("is not such a URL")
 		}
+		if _, _, err := splitHost(u.Host); err != nil {
+			return nil, fmt.Errorf("is a URL whose host %w", err)
+		}
 		return s, nil
 	}
+}
+
+// parseHTTPS is parseURL for a service, which takes no user name there.
+func parseHTTPS(s, dir string) (any, error) {
+	value, err := parseURL("https")(s, dir)
+	if err != nil {
+		return nil, err
+	}
+	if u, err := url.Parse(s); err == nil && (u.User != nil || u.RawQuery != "" || u.Fragment != "") {
+		return nil, errors.New("holds a user name, a query or a fragment")
+	}
+	return value, nil
 }
 
 func parseRegexp(s, _ string) (any, error) {
@@ -372,9 +470,10 @@ func parseName(s, _ string) (any, error) {
 	if !nameExpression.MatchString(s) {
 		return nil, errors.New("is not a name")
 	}
+	// As in package filename; the others of Microsoft's are no names here.
 	upper := strings.ToUpper(s)
 	if slices.Contains([]string{"CON", "PRN", "AUX", "NUL"}, upper) ||
-		len(upper) == 4 && (upper[:3] == "COM" || upper[:3] == "LPT") && upper[3] >= '1' && upper[3] <= '9' {
+		len(upper) == 4 && (upper[:3] == "COM" || upper[:3] == "LPT") && upper[3] >= '0' && upper[3] <= '9' {
 		return nil, errors.New("is a Windows device name")
 	}
 	return s, nil
@@ -397,8 +496,11 @@ func parseGUID(s, _ string) (any, error) {
 
 func parseLedger(s, dir string) (any, error) {
 	if path, ok := strings.CutPrefix(s, "sqlite:"); ok {
-		if path == "" {
+		switch {
+		case path == "":
 			return nil, errors.New("has no path")
+		case strings.HasPrefix(path, "//"):
+			return nil, errors.New("is a URL; after sqlite: comes a path")
 		}
 		path, err := parsePath(path, dir)
 		if err != nil {

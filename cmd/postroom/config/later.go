@@ -27,6 +27,16 @@ type gmailOptions struct {
 	FailedFolder   string   `yaml:"failed_folder" kind:"folder" doc:"Label that quarantined messages are moved to. Created when missing, never read."`
 }
 
+// CheckOptions implements [sources.Checker].
+func (o *exchangeOptions) CheckOptions() []sources.Problem {
+	return sources.CheckFolders(o.Folders, o.ExcludeFolders, o.FiledFolder, o.FailedFolder)
+}
+
+// CheckOptions implements [sources.Checker].
+func (o *gmailOptions) CheckOptions() []sources.Problem {
+	return sources.CheckFolders(o.Folders, o.ExcludeFolders, o.FiledFolder, o.FailedFolder)
+}
+
 type pop3Options struct {
 	Server         string `yaml:"server" required:"true" kind:"hostport" doc:"Host name of the POP3 server, with :PORT unless it is 995 (tls: implicit) or 110."`
 	TLS            string `yaml:"tls" default:"implicit" enum:"implicit,starttls,none" doc:"How the connection is encrypted: TLS from the first byte, the STLS command, or not at all."`

@@ -7,43 +7,132 @@ import (
 	"postroom/internal/secret"
 )
 
-// place fills in where things are kept, and reports what would be in the
-// repository's folder or around it.
+// usedFile is a file or folder that the configuration names.
+type usedFile struct {
+	what string
+	at   Position
+	path string // absolute
+}
+
+// place fills in where things are kept, and reports what is where it would be
+// lost, overwritten, or taken for a document.
 func (l *loader) place(c *Config, r reading) {
-	if r.bad["repository"] || r.bad["state_dir"] {
+	if c.StateDir != "" {
+		if c.Ledger.Empty() {
+			c.Ledger = secret.New("sqlite:" + filepath.Join(c.StateDir, "postroom.db"))
+		}
+		if c.Spool == "" {
+			c.Spool = filepath.Join(c.StateDir, "spool")
+		}
+	}
+	p := &placement{loader: l, reading: r, resolved: make(map[string]string)}
+	ledger, _ := strings.CutPrefix(c.Ledger.Reveal(), "sqlite:")
+	p.owned(c, ledger)
+	p.spool(c)
+	p.repository(c)
+}
+
+// placement checks where things are kept.
+type placement struct {
+	*loader
+	reading
+	// resolved are paths as real returns them.
+	resolved map[string]string
+	files    []usedFile
+}
+
+func (p *placement) real(path string) string {
+	if p.resolved[path] == "" {
+		p.resolved[path] = real(path)
+	}
+	return p.resolved[path]
+}
+
+// within reports whether path is dir or below it, whatever they are called.
+func (p *placement) within(path, dir string) bool { return within(p.real(path), p.real(dir)) }
+
+// at returns the place of the value at a path of keys, or else of the repository.
+func (p *placement) at(key string) Position {
+	for _, path := range []string{key, "repository.path", "repository"} {
+		if e := p.node.find(path); e != nil {
+			return e.value.pos
+		}
+	}
+	return p.node.pos
+}
+
+// owned gathers the files and folders, and reports those that are written and
+// are something else too.
+func (p *placement) owned(c *Config, ledger string) {
+	repository, log := p.node.find("repository.path"), p.node.find("log.file")
+	for _, f := range p.loader.files {
+		switch {
+		case repository != nil && f.at == repository.value.pos:
+			continue
+		case log != nil && f.at == log.value.pos:
+			f.what = "log.file"
+		}
+		p.files = append(p.files, f)
+	}
+	given := func(key string) bool { return p.node.entry(key) != nil }
+	add := func(is bool, what string, at Position, path string) {
+		if is && filepath.IsAbs(path) {
+			p.files = append(p.files, usedFile{what, at, path})
+		}
+	}
+	add(true, "the configuration file", p.at("repository.path"), c.File)
+	add(true, "ledger", p.at("ledger"), ledger)
+	add(!given("state_dir"), "state_dir", p.at("state_dir"), c.StateDir)
+	add(!given("spool"), "spool", p.at("spool"), c.Spool)
+	for i, written := range p.files {
+		if written.what != "ledger" && written.what != "log.file" {
+			continue
+		}
+		for j, other := range p.files {
+			// The two are compared once, from the first.
+			if i == j || other.what == "log.file" && written.what == "ledger" {
+				continue
+			}
+			if p.within(written.path, other.path) && p.within(other.path, written.path) {
+				p.errors.add(written.at, "%s: this is %s too; allowed: a file of its own", written.what, other.what)
+			}
+		}
+	}
+}
+
+// spool reports what would be lost when the spool is wiped.
+func (p *placement) spool(c *Config) {
+	if c.Spool == "" {
 		return
 	}
-	if c.Ledger.Empty() {
-		c.Ledger = secret.New("sqlite:" + filepath.Join(c.StateDir, "postroom.db"))
+	at := p.at("spool")
+	for _, f := range p.files {
+		if f.what != "spool" && (f.what != "ledger" || p.good("ledger")) && p.within(f.path, c.Spool) {
+			p.errors.add(at, "spool: %s is in this folder, which may be wiped; allowed: a folder of its own", f.what)
+		}
 	}
-	if c.Spool == "" {
-		c.Spool = filepath.Join(c.StateDir, "spool")
+	if c.StateDir != "" && p.within(c.Spool, filepath.Join(c.StateDir, "quarantine")) {
+		p.errors.add(at, "spool is in the folder of the quarantine; allowed: a folder of its own")
 	}
-	if c.Repository.Type != "filesystem" {
+}
+
+// repository reports what would be in the repository's folder or around it.
+func (p *placement) repository(c *Config) {
+	if p.bad["repository"] || c.Repository.Type != "filesystem" {
 		return
 	}
 	if c.Repository.Path == "" {
-		l.errors.add(r.node.entry("repository").value.pos, "missing key \"path\", which repository type filesystem needs; allowed: a path")
+		p.errors.add(p.node.entry("repository").value.pos, "missing key \"path\", which repository type filesystem needs; allowed: a path")
 		return
 	}
-	ledger, _ := strings.CutPrefix(c.Ledger.Reveal(), "sqlite:")
-	repository := real(c.Repository.Path)
-	for _, other := range []struct{ key, path string }{
-		{"state_dir", c.StateDir}, {"spool", c.Spool}, {"ledger", ledger},
-	} {
-		if r.bad[other.key] || !filepath.IsAbs(other.path) {
-			continue
-		}
-		at := r.node.entry("repository").value.pos
-		if e := r.node.entry(other.key); e != nil {
-			at = e.value.pos
-		}
-		path := real(other.path)
+	for _, f := range p.files {
 		switch {
-		case within(path, repository):
-			l.errors.add(at, "%s is in the folder of the repository; allowed: any other folder, since nothing but documents may be there", other.key)
-		case within(repository, path):
-			l.errors.add(at, "%s has the repository in it; allowed: a folder apart from repository.path", other.key)
+		case f.what == "ledger" && !p.good("ledger"):
+			// It is in state_dir.
+		case p.within(f.path, c.Repository.Path):
+			p.errors.add(f.at, "%s is in the folder of the repository; allowed: any other folder, since nothing but documents may be there", f.what)
+		case (f.what == "state_dir" || f.what == "spool") && p.within(c.Repository.Path, f.path):
+			p.errors.add(f.at, "%s has the repository in it; allowed: a folder apart from repository.path", f.what)
 		}
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -23,6 +22,8 @@ type expansion struct {
 	text string
 	// resolved are the values of the references in the scalar.
 	resolved []string
+	// files are the absolute paths of the files that were read.
+	files []string
 	// reference: the scalar holds at least one reference.
 	reference bool
 	// unbuilt: it holds a reference of a kind that is not built yet.
@@ -73,16 +74,23 @@ func (x *expansion) resolve(body, dir string) (string, error) {
 		return "", errors.New("a reference inside a reference; write one after the other")
 	}
 	if name == "" || strings.ContainsFunc(name, unicode.IsControl) || !isScheme(scheme) {
-		return "", fmt.Errorf("unknown reference ${%s}; allowed: ${env:NAME}, ${file:PATH}, ${secret:NAME}, and $${ for a literal ${", printable(body))
+		return "", errors.New("unknown reference; allowed: ${env:NAME}, ${file:PATH}, ${secret:NAME}, and $${ for a literal ${")
 	}
 	switch scheme {
 	case "env":
 		value, ok := os.LookupEnv(name)
 		if !ok {
-			return "", fmt.Errorf("environment variable %s is not set; set it for the account that runs postroom", name)
+			return "", fmt.Errorf("environment variable%s is not set; set it for the account that runs postroom", shownVariable(name))
+		}
+		if !utf8.ValidString(value) {
+			return "", fmt.Errorf("environment variable%s is not UTF-8; set it anew", shownVariable(name))
 		}
 		return value, nil
 	case "file":
+		if err := checkPath(name, runtime.GOOS == "windows"); err != nil {
+			return "", fmt.Errorf("the path in the reference %w; allowed: a path", err)
+		}
+		x.files = append(x.files, absolute(name, dir))
 		return readSecret(name, dir)
 	default:
 		x.unbuilt = true
@@ -96,17 +104,17 @@ func isScheme(s string) bool { return s == "env" || s == "file" || s == "secret"
 func readSecret(name, dir string) (string, error) {
 	data, mode, err := readFile(absolute(name, dir), maxReferenced)
 	if err != nil {
-		return "", fmt.Errorf("file %s cannot be read: %w; allowed: a file that postroom can read", name, reason(err))
+		return "", fmt.Errorf("file%s cannot be read: %w; allowed: a file that postroom can read", shownFile(name), reason(err))
 	}
 	if runtime.GOOS != "windows" && mode&0o077 != 0 {
-		return "", fmt.Errorf("file %s can be read or written by others (mode %04o); allowed: mode 0600 or narrower (chmod 600)", name, mode)
+		return "", fmt.Errorf("file%s can be read or written by others (mode %04o); allowed: mode 0600 or narrower (chmod 600)", shownFile(name), mode)
 	}
 	if len(data) > maxReferenced {
-		return "", fmt.Errorf("file %s is larger than %d KiB; allowed: a short text", name, maxReferenced>>10)
+		return "", fmt.Errorf("file%s is larger than %d KiB; allowed: a short text", shownFile(name), maxReferenced>>10)
 	}
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	if foreignEncoding(data) != "" || !utf8.Valid(data) {
-		return "", fmt.Errorf("file %s is not UTF-8; save it as UTF-8", name)
+		return "", fmt.Errorf("file%s is not UTF-8; save it as UTF-8", shownFile(name))
 	}
 	data, _ = bytes.CutSuffix(data, []byte("\n"))
 	data, _ = bytes.CutSuffix(data, []byte("\r"))
@@ -135,19 +143,4 @@ func absolute(path, dir string) string {
 		return filepath.Clean(path)
 	}
 	return filepath.Join(dir, path)
-}
-
-// quoted returns the beginning of s in quotes.
-func quoted(s string) string {
-	const most = 60
-	if runes := []rune(s); len(runes) > most {
-		return strconv.Quote(string(runes[:most]) + "…")
-	}
-	return strconv.Quote(s)
-}
-
-// printable is quoted without the quotes.
-func printable(s string) string {
-	q := quoted(s)
-	return q[1 : len(q)-1]
 }

@@ -21,7 +21,7 @@ type Source struct {
 	Formerly     []string      `yaml:"formerly" kind:"name" doc:"Names that this source had before; what was filed under them is known."`
 	Credentials  *Credential   `yaml:"credentials" required:"true" doc:"The name of the credentials to sign in with."`
 	Mailbox      string        `yaml:"mailbox" doc:"The address of the mailbox; with entra and google also the user to sign in as."`
-	PollInterval time.Duration `yaml:"poll_interval" default:"1m" min:"1s" doc:"How often the folders are looked at."`
+	PollInterval time.Duration `yaml:"poll_interval" default:"1m" min:"1s" max:"365d" doc:"How often the folders are looked at."`
 	Format       string        `yaml:"format" default:"eml" enum:"eml,msg" doc:"The format of the message in the repository: as received, or Outlook's."`
 	// SeparateAttachments and KeepOriginal add files to a document.
 	SeparateAttachments bool `yaml:"separate_attachments" doc:"Files the message and its attachments as one multi-file document."`
@@ -95,27 +95,32 @@ func (l *loader) readDefaults(n *node) []entry {
 	}
 	slices.Sort(names)
 	var defaults []entry
+	s := l.scope()
 	seen := make(map[string]Position)
 	for _, e := range n.entries {
 		first, twice := seen[e.key]
 		seen[e.key] = e.pos
 		switch types := v.fits[e.key]; {
 		case twice:
-			l.errors.add(e.pos, "duplicate key %s; it is already at %s", quoted(e.key), first)
+			l.errors.add(e.pos, "duplicate key%s; it is already at %s", shownKey(e.key, nil), first)
 		case slices.Contains(undefaulted(), e.key):
 			l.errors.add(e.pos, "key %q has no default; write it in each source", e.key)
 		case len(types) == 0:
-			l.errors.add(e.pos, "unknown key %s%s; allowed: %s", quoted(e.key), suggest(e.key, names), strings.Join(names, ", "))
+			l.errors.add(e.pos, "unknown key%s%s; allowed: %s", shownKey(e.key, nil), suggest(e.key, names), strings.Join(names, ", "))
 		default:
 			k := v.objects[types[0]].byName[e.key]
 			typ := k.typ
 			if k.list {
 				typ = reflect.SliceOf(typ)
 			}
-			l.scope().value(e.value, k, reflect.New(typ).Elem())
+			s.value(e.value, k, reflect.New(typ).Elem())
 			e.inherited = true
 			defaults = append(defaults, e)
 		}
+	}
+	// Where a source takes it, it is an error there.
+	for _, problem := range s.notBuilt(unbuiltInSource(), &node{kind: mappingNode, entries: defaults}) {
+		l.warnings.put(problem)
 	}
 	return defaults
 }
@@ -134,17 +139,12 @@ func (l *loader) readSources(n *node, defaults []entry) []*Source {
 type sourceReader struct {
 	*scope
 	source *Source
-	// shown is the source's name as it is written.
-	shown string
-	keys  *object
+	keys   *object
 	reading
 }
 
 func (s *sourceReader) read(n *node, defaults []entry) {
 	v := s.grammar.sources
-	if e := n.entry("name"); e != nil {
-		s.shown = printable(e.value.text)
-	}
 	s.keys = v.common
 	if typ := s.typeOf(n, v); typ != "" {
 		s.keys = v.objects[typ]
@@ -154,9 +154,7 @@ func (s *sourceReader) read(n *node, defaults []entry) {
 	s.checkDisposition()
 	s.checkSignIn()
 	s.checkProperties()
-	if s.source.Enabled {
-		s.checkBuilt()
-	}
+	s.checkBuilt()
 }
 
 // inherit returns the source's mapping with those defaults that it does not
@@ -188,7 +186,11 @@ func (s *sourceReader) refuse(path, format string, args ...any) {
 	message := fmt.Sprintf(format, args...)
 	key, _, _ := strings.Cut(path, ".")
 	if s.node.entry(key).inherited {
-		message = fmt.Sprintf("source %q: %s; set %s in the source itself", s.shown, message, key)
+		of := "the source at " + s.source.Position.String()
+		if e := s.node.entry("name"); e != nil && nameExpression.MatchString(e.value.text) {
+			of = "source " + e.value.text
+		}
+		message = fmt.Sprintf("%s: %s; set %s in the source itself", of, message, key)
 	}
 	s.errors.add(s.node.find(path).value.pos, "%s", message)
 }
@@ -253,15 +255,20 @@ func (s *sourceReader) checkProperties() {
 	}
 }
 
-// checkBuilt reports what the source needs that is not built yet.
+// checkBuilt reports what the source needs that is not built yet; of a source
+// that is disabled it only warns.
 func (s *sourceReader) checkBuilt() {
+	to := &s.warnings
+	if s.source.Enabled {
+		to = &s.errors
+	}
 	if s.grammar.knows(s.source.Type) && !s.grammar.built[s.source.Type] {
-		s.errors.add(s.node.entry("type").value.pos, "type: %s: not built yet", s.source.Type)
+		to.add(s.node.entry("type").value.pos, "type: %s: not built yet", s.source.Type)
 	}
 	for _, problem := range s.notBuilt(unbuiltInSource(), s.node) {
-		s.errors.put(problem)
+		to.put(problem)
 	}
-	if s.source.Credentials != nil {
+	if s.source.Enabled && s.source.Credentials != nil {
 		s.use(s.source.Credentials)
 	}
 	title := s.node.find("document.title")
@@ -275,27 +282,27 @@ func (s *sourceReader) checkBuilt() {
 	}
 	for _, word := range words {
 		if !slices.Contains(document.Words(), word) && !strings.HasPrefix(word, "header:") {
-			s.errors.add(title.value.pos, "document.title: {%s}: not built yet", printable(word))
+			to.add(title.value.pos, "document.title: {%s}: not built yet", word)
 		}
 	}
 }
 
 // claim is a name that a source has or had.
 type claim struct {
-	name, shown string
-	former      bool
-	at          Position
+	name   string
+	former bool
+	at     Position
 }
 
 // claim notes the names of the source.
 func (s *sourceReader) claim() {
 	if s.good("name") {
-		s.claims = append(s.claims, claim{s.source.Name, s.shown, false, s.node.entry("name").value.pos})
+		s.claims = append(s.claims, claim{s.source.Name, false, s.node.entry("name").value.pos})
 	}
 	if s.good("formerly") {
 		for i, name := range s.source.Formerly {
 			item := s.node.entry("formerly").value.items[i]
-			s.claims = append(s.claims, claim{name, printable(item.text), true, item.pos})
+			s.claims = append(s.claims, claim{name, true, item.pos})
 		}
 	}
 }
@@ -314,11 +321,11 @@ func (l *loader) checkNames() {
 			case !taken:
 				first[key] = c
 			case !c.former:
-				l.errors.add(c.at, "name: %q is already the name of the source at %s; names are unique without regard to case", c.shown, other.at)
+				l.errors.add(c.at, "name: already the name of the source at %s; names are unique without regard to case", other.at)
 			case other.former:
-				l.errors.add(c.at, "formerly: %q is already claimed at %s; allowed: a name that only one source had", c.shown, other.at)
+				l.errors.add(c.at, "formerly: the name is already claimed at %s; allowed: a name that only one source had", other.at)
 			default:
-				l.errors.add(c.at, "formerly: %q is the name of the source at %s; allowed: a name that no source has now", c.shown, other.at)
+				l.errors.add(c.at, "formerly: the name of the source at %s; allowed: a name that no source has now", other.at)
 			}
 		}
 	}

@@ -34,38 +34,55 @@ func readFile(path string, limit int64) ([]byte, fs.FileMode, error) {
 	return data, info.Mode().Perm(), err
 }
 
+// maxDamage is how many characters of a file are reported at most: with more it
+// is no text.
+const maxDamage = 20
+
 // decodeText returns the text of a file in UTF-8, without a byte order mark and
-// with LF line ends, or the reason why it is none.
-func decodeText(file string, data []byte) (string, *Problem) {
-	refuse := func(line, column int, format string, args ...any) (string, *Problem) {
-		return "", &Problem{Position{file, line, column}, fmt.Sprintf(format, args...)}
-	}
+// with LF line ends, and reports what in it is none. Such characters are
+// replaced by [refused], one each; ok is false if there is nothing to go on with.
+func decodeText(file string, data []byte, r *report) (text string, damaged, ok bool) {
+	first := Position{file, 1, 1}
 	if len(data) > maxFile {
-		return refuse(1, 1, "file is larger than %d MiB; split it with include", maxFile>>20)
+		r.add(first, "file is larger than %d MiB; split it with include", maxFile>>20)
+		return "", false, false
 	}
 	if encoding := foreignEncoding(data); encoding != "" {
-		return refuse(1, 1, "file is %s; save it as UTF-8", encoding)
+		r.add(first, "file is %s; save it as UTF-8", encoding)
+		return "", false, false
 	}
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	// The lexer counts the end of a comment twice when it is CR LF.
-	text := strings.ReplaceAll(string(data), "\r\n", "\n")
-	line, start := 1, 0
+	text = strings.ReplaceAll(string(data), "\r\n", "\n")
+	var b strings.Builder
+	line, start, damage := 1, 0, 0
 	for i := 0; i < len(text); {
-		r, size := utf8.DecodeRuneInString(text[i:])
-		column := func() int { return utf8.RuneCountInString(text[start:i]) + 1 }
+		c, size := utf8.DecodeRuneInString(text[i:])
+		wrong := ""
 		switch {
-		case r == '\n':
+		case c == '\n':
 			line, start = line+1, i+1
-		case r == utf8.RuneError && size == 1:
-			return refuse(line, column(), "byte 0x%02X is not UTF-8; save the file as UTF-8", text[i])
-		case r == '\r':
-			return refuse(line, column(), "carriage return without line feed; end lines with LF or CR LF")
-		case unicode.IsControl(r) && r != '\t':
-			return refuse(line, column(), "control character %U; remove it", r)
+		case c == utf8.RuneError && size == 1:
+			wrong = fmt.Sprintf("byte 0x%02X is not UTF-8; save the file as UTF-8", text[i])
+		case c == '\r':
+			r.add(Position{file, line, utf8.RuneCountInString(text[start:i]) + 1}, "carriage return without line feed; end lines with LF or CR LF")
+			return "", false, false
+		case c == '\ufeff':
+			wrong = "a second byte order mark; remove it"
+		case unicode.IsControl(c) && c != '\t':
+			wrong = fmt.Sprintf("control character %U; remove it", c)
 		}
+		if wrong != "" {
+			r.add(Position{file, line, utf8.RuneCountInString(text[start:i]) + 1}, "%s", wrong)
+			if damage++; damage == maxDamage {
+				return "", false, false
+			}
+			c = refused
+		}
+		b.WriteRune(c)
 		i += size
 	}
-	return text, nil
+	return b.String(), damage > 0, true
 }
 
 // foreignEncoding names the encoding of data if it is one of those that

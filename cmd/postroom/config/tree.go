@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
@@ -27,10 +28,13 @@ const (
 	boolNode
 	listNode
 	mappingNode
+	// unknownNode is a value that was refused before it could be read; what
+	// follows from that is no error of its own.
+	unknownNode
 )
 
 func (k nodeKind) String() string {
-	return [...]string{"nothing", "text", "number", "true or false", "list", "mapping"}[k]
+	return [...]string{"nothing", "text", "number", "true or false", "list", "mapping", "unknown"}[k]
 }
 
 // node is a YAML value with its position.
@@ -41,6 +45,9 @@ type node struct {
 	text    string
 	items   []*node
 	entries []entry
+	// open: a key of the mapping was refused before it could be read, so that
+	// which keys are missing is not known.
+	open bool
 	// expanded is the text with its references resolved, once that was asked for.
 	expanded *expansion
 }
@@ -74,16 +81,49 @@ func (n *node) find(path string) *entry {
 	return e.value.find(rest)
 }
 
-// parseTree reads the text of a file. It returns nil and reports why if the
-// text is not plain YAML; a file that holds nothing but comments is a null.
-func parseTree(file, text string, r *report) *node {
-	found := len(r.problems)
-	tokens := lexer.Tokenize(text)
-	checkTokens(file, tokens, r)
-	if len(r.problems) > found {
+// refused stands in a text for what was refused and cannot be read, a character
+// for each: a value or a key that holds it is not known.
+const refused = '\ufffd'
+
+// parseTree reads the text of a file. It reports what of it is not plain YAML,
+// and returns nil if the rest cannot be read either; a file that holds nothing
+// but comments is a null. Damaged: the text holds [refused].
+func parseTree(file, text string, damaged bool, r *report) *node {
+	lines := strings.SplitAfter(text, "\n")
+	tokens := tokenize(lines)
+	c := checker{file: file, report: r}
+	c.check(tokens)
+	if c.directive {
+		removeDirectives(lines)
+		tokens = tokenize(lines)
+		c = checker{file: file, report: r}
+		c.check(tokens)
+	}
+	if c.stopped {
 		return nil
 	}
+	unknown := make(map[Position]bool)
+	for _, tk := range c.features {
+		if !remove(lines, tk, file, unknown) {
+			return nil
+		}
+	}
+	for _, number := range c.tabs {
+		if number <= len(lines) && !strings.ContainsAny(lines[number-1], `"'#`) {
+			lines[number-1] = strings.ReplaceAll(lines[number-1], "\t", " ")
+		}
+	}
+	if c.end > 0 {
+		lines = lines[:c.end-1]
+	}
+	if len(c.features)+len(c.tabs) > 0 || c.end > 0 {
+		tokens = tokenize(lines)
+	}
 	docs, err := parseTokens(tokens)
+	if err != nil && len(c.tabs) > 0 {
+		// Likely for the tabs.
+		return nil
+	}
 	if err != nil {
 		at := Position{file, 1, 1}
 		var syntax interface {
@@ -97,72 +137,195 @@ func parseTree(file, text string, r *report) *node {
 				at = position(file, tk)
 			}
 		}
-		r.add(at, "not valid YAML: %s; %s", printable(message), hint(message, line(text, at.Line)))
+		r.add(at, "not valid YAML: %s", explain(message, line(lines, at.Line)))
 		return nil
 	}
-	b := builder{file: file, report: r}
+	b := builder{file: file, report: r, damaged: damaged || len(c.features) > 0, unknown: unknown}
 	root := &node{pos: Position{file, 1, 1}}
 	for _, doc := range docs.Docs {
 		if doc.Body != nil {
 			root = b.node(doc.Body)
 		}
 	}
-	if len(r.problems) > found {
-		return nil
-	}
 	return root
 }
 
-// checkTokens reports what the parser would read differently from what a person
-// means, and what would take it too long.
-func checkTokens(file string, tokens token.Tokens, r *report) {
+// tokenize returns the tokens of the lines. The lexer counts one column too few
+// after each tag with a space behind it; that is made good.
+func tokenize(lines []string) token.Tokens {
+	tokens := lexer.Tokenize(strings.Join(lines, ""))
+	line, shift := 0, 0
+	for _, tk := range tokens {
+		if tk.Position.Line != line {
+			line, shift = tk.Position.Line, 0
+		}
+		tk.Position.Column += shift
+		if tk.Type != token.TagType || line < 1 || line > len(lines) {
+			continue
+		}
+		text := []rune(lines[line-1])
+		if end := tk.Position.Column - 1 + len([]rune(tk.Value)); end < len(text) && text[end] == ' ' {
+			shift++
+		}
+	}
+	return tokens
+}
+
+// removeDirectives empties the lines of the directives that the lines begin with.
+func removeDirectives(lines []string) {
+	for i, line := range lines {
+		if strings.HasPrefix(line, "%") {
+			lines[i] = "\n"
+		} else if trimmed := strings.TrimSpace(line); trimmed != "" && !strings.HasPrefix(trimmed, "#") {
+			return
+		}
+	}
+}
+
+// remove takes a tag, an anchor, an alias or a merge key out of the lines, so
+// that every other character stays where it is: it leaves spaces before a value,
+// and [refused] in place of one. It notes where a value stands that is not known
+// without its tag, and returns false if the token is not where it says.
+func remove(lines []string, tk *token.Token, file string, unknown map[Position]bool) bool {
+	at := position(file, tk)
+	if at.Line > len(lines) {
+		return false
+	}
+	text := []rune(lines[at.Line-1])
+	start, first := at.Column-1, []rune(tk.Value)
+	if start >= len(text) || len(first) == 0 || text[start] != first[0] {
+		return false
+	}
+	end := start
+	for end < len(text) && !strings.ContainsRune(" \t\n,[]{}", text[end]) {
+		end++
+	}
+	fill := refused
+	if tk.Type == token.MergeKeyType {
+		end = start + len(first)
+	} else if next := following(tk, end); next != nil && tk.Type != token.AliasType {
+		fill = ' '
+		if tk.Type == token.TagType {
+			unknown[position(file, next)] = true
+		}
+	}
+	for i := start; i < end; i++ {
+		text[i] = fill
+	}
+	lines[at.Line-1] = string(text)
+	return true
+}
+
+// following returns the first token of the value that a tag or an anchor, which
+// ends before the column with the index end, belongs to, or nil if there is none.
+func following(tk *token.Token, end int) *token.Token {
+	next := tk.Next
+	for next != nil && (next.Type == token.CommentType || next.Position.Line == tk.Position.Line && next.Position.Column <= end) {
+		next = next.Next
+	}
+	if next == nil {
+		return nil
+	}
+	switch next.Type {
+	case token.CollectEntryType, token.MappingEndType, token.SequenceEndType, token.TagType, token.AnchorType, token.AliasType:
+		return nil
+	}
+	if next.Position.Line == tk.Position.Line {
+		return next
+	}
+	// A value on a later line is further in than what it belongs to; a list may
+	// be right below its key.
+	outer := tk.Prev
+	if outer == nil {
+		return next
+	}
+	if outer.Type == token.MappingValueType && outer.Prev != nil {
+		outer = outer.Prev
+	}
+	column := outer.Position.Column
+	if next.Position.Column > column || next.Type == token.SequenceEntryType && outer.Type != token.SequenceEntryType && next.Position.Column == column {
+		return next
+	}
+	return nil
+}
+
+// checker looks at the tokens of a file before they are parsed.
+type checker struct {
+	file   string
+	report *report
+	// features are the tags, anchors, aliases and merge keys.
+	features token.Tokens
+	// tabs are lines with a tab outside quotes.
+	tabs []int
+	// end is the line at which a second document begins; 0 for none.
+	end int
+	// directive: the file begins with a directive. stopped: it cannot be parsed.
+	directive, stopped bool
+}
+
+// check reports the features of YAML that a configuration does without, since
+// they mean something else than they look like, and what would keep the parser
+// busy for long.
+func (c *checker) check(tokens token.Tokens) {
 	var (
 		levels         nesting
 		content, ended bool // something, the end of a document, was seen
 		block          bool // the next token is the content of a block scalar
 	)
+	add := func(tk *token.Token, format string, args ...any) {
+		c.report.add(position(c.file, tk), format, args...)
+	}
 	for _, tk := range tokens {
 		if tk.Type == token.CommentType {
 			continue
 		}
-		at := position(file, tk)
 		switch tk.Type {
 		case token.TagType:
-			r.add(at, "YAML tag %q; put a value that begins with ! in quotes", tk.Value)
+			add(tk, "YAML tag; put a value that begins with ! in quotes")
+			c.features = append(c.features, tk)
 		case token.AnchorType:
-			r.add(at, "YAML anchor; put a value that begins with & in quotes")
+			add(tk, "YAML anchor; put a value that begins with & in quotes")
+			c.features = append(c.features, tk)
 		case token.AliasType:
-			r.add(at, "YAML alias; put a value that begins with * in quotes")
+			add(tk, "YAML alias; put a value that begins with * in quotes")
+			c.features = append(c.features, tk)
 		case token.MergeKeyType:
-			r.add(at, "YAML merge key; write the keys out, or use defaults")
+			add(tk, "YAML merge key; write the keys out, or use defaults")
+			c.features = append(c.features, tk)
 		case token.MappingKeyType:
-			r.add(at, "YAML complex key; write \"key: value\"")
+			add(tk, "YAML complex key; write \"key: value\"")
 		case token.DirectiveType:
-			r.add(at, "YAML directive; remove the line")
+			add(tk, "YAML directive; remove the line")
+			c.directive, c.stopped = true, true
 			return
 		case token.DocumentHeaderType:
 			if content {
-				r.add(at, "a second YAML document; a file holds one")
+				add(tk, "a second YAML document; a file holds one")
+				c.end = tk.Position.Line
 				return
 			}
 		case token.DocumentEndType:
 			ended = true
 			continue
 		case token.InvalidType:
-			r.add(at, "not valid YAML: %s; %s", strings.ReplaceAll(tk.Error, "\t", `\t`), hint(tk.Error, ""))
+			add(tk, "not valid YAML: %s", explain(tk.Error, ""))
+			c.stopped = true
 			return
 		}
 		if ended {
-			r.add(at, "a second YAML document; a file holds one")
+			add(tk, "a second YAML document; a file holds one")
+			c.end = tk.Position.Line
 			return
 		}
 		content = true
 		if !block && strings.Contains(unquoted(tk), "\t") {
-			r.add(at, "tab; write spaces")
+			add(tk, "tab; write spaces")
+			c.tabs = append(c.tabs, tk.Position.Line)
 		}
 		block = tk.Type == token.LiteralType || tk.Type == token.FoldedType
 		if !levels.add(tk) {
-			r.add(at, "too deep, or too many keys; allowed: %d levels, %d keys in one mapping", maxDepth, maxKeys)
+			add(tk, "too deep, or too many keys; allowed: %d levels, %d keys in one mapping", maxDepth, maxKeys)
+			c.stopped = true
 			return
 		}
 	}
@@ -230,28 +393,42 @@ func parseTokens(tokens token.Tokens) (f *ast.File, err error) {
 	return parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 }
 
-// hint says what to do about a message of the lexer or parser.
-func hint(message, line string) string {
-	switch {
-	case strings.Contains(message, "escape"):
-		return "in double quotes a backslash starts an escape: use single quotes or forward slashes"
-	case strings.Contains(message, "'\t'"):
-		return "indent with spaces"
-	case strings.Contains(message, "reserved character"):
-		return "put the value in quotes"
-	case strings.Contains(message, "must be specified") && strings.Contains(line, "${"):
-		return "inside [ ] and { } put a value that holds ${…} in quotes"
+// explain says what a message of the lexer or parser means and what to do. The
+// message itself may quote the file, and is not shown.
+func explain(message, line string) string {
+	has := func(parts ...string) bool {
+		return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(message, part) })
 	}
-	return "check indentation, brackets and quotes; put a value that holds \": \" or \" #\" in quotes"
+	const check = "check indentation, brackets and quotes; put a value that holds \": \" or \" #\" in quotes"
+	switch {
+	case has("escape"):
+		return "an unknown escape; in double quotes a backslash starts an escape: use single quotes or forward slashes"
+	case has("'\t'", "tab character"):
+		return "a tab; indent with spaces"
+	case has("reserved character"):
+		return "a value begins with a reserved character; put the value in quotes"
+	case has("must be specified") && strings.Contains(line, "${"):
+		return "a comma or the end of a bracket is missing; inside [ ] and { } put a value that holds ${…} in quotes"
+	case has("must be specified"):
+		return "a comma or the end of a bracket is missing; " + check
+	case has("end token", "character corresponding to"):
+		return "a bracket has no other half; " + check
+	case has("end character of"):
+		return "a quote has no end; " + check
+	case has("mapping value is not allowed", "implicit line break"):
+		return "a second \": \" for one key, or one over two lines; " + check
+	case has("non-map value"):
+		return "a line has no \": \"; " + check
+	}
+	return "the line cannot be read; " + check
 }
 
-// line returns the numbered line of the text.
-func line(text string, number int) string {
-	for range number - 1 {
-		_, text, _ = strings.Cut(text, "\n")
+// line returns the numbered line, or none.
+func line(lines []string, number int) string {
+	if number > len(lines) {
+		return ""
 	}
-	first, _, _ := strings.Cut(text, "\n")
-	return first
+	return lines[number-1]
 }
 
 func position(file string, tk *token.Token) Position {
@@ -262,11 +439,23 @@ func position(file string, tk *token.Token) Position {
 type builder struct {
 	file   string
 	report *report
+	// damaged: the text holds [refused].
+	damaged bool
+	// unknown are the places of values that are not known.
+	unknown map[Position]bool
 }
 
 func (b *builder) node(n ast.Node) *node {
 	at := position(b.file, n.GetToken())
-	scalar := func(kind nodeKind, text string) *node { return &node{pos: at, kind: kind, text: text} }
+	if b.unknown[at] {
+		return &node{pos: at, kind: unknownNode}
+	}
+	scalar := func(kind nodeKind, text string) *node {
+		if b.damaged && strings.ContainsRune(text, refused) {
+			return &node{pos: at, kind: unknownNode}
+		}
+		return &node{pos: at, kind: kind, text: text}
+	}
 	switch n := n.(type) {
 	case *ast.NullNode:
 		return scalar(nullNode, "")
@@ -289,29 +478,41 @@ func (b *builder) node(n ast.Node) *node {
 		if n.IsFlowStyle || len(m.entries) == 0 {
 			m.pos = position(b.file, n.Start)
 		}
+		if b.unknown[m.pos] {
+			return &node{pos: m.pos, kind: unknownNode}
+		}
 		return m
 	case *ast.MappingValueNode:
-		return b.mapping([]*ast.MappingValueNode{n})
+		m := b.mapping([]*ast.MappingValueNode{n})
+		if b.unknown[m.pos] {
+			return &node{pos: m.pos, kind: unknownNode}
+		}
+		return m
 	}
-	b.report.add(at, "not valid YAML: unexpected %s; check indentation, brackets and quotes", n.Type())
-	return scalar(nullNode, "")
+	b.report.add(at, "not valid YAML: %s", explain("", ""))
+	return &node{pos: at, kind: unknownNode}
 }
 
 func (b *builder) mapping(values []*ast.MappingValueNode) *node {
-	m := &node{kind: mappingNode, entries: make([]entry, len(values))}
+	m := &node{kind: mappingNode}
 	for i, value := range values {
 		tk := value.Key.GetToken()
-		key := tk.Value
+		key, at := tk.Value, position(b.file, tk)
 		if s, ok := value.Key.(*ast.StringNode); ok {
 			key = s.Value
 		}
-		m.entries[i] = entry{key: key, pos: position(b.file, tk), value: b.node(value.Value)}
-		if m.entries[i].value.kind == nullNode {
-			m.entries[i].value.pos = m.entries[i].pos
+		if i == 0 {
+			m.pos = at
 		}
-	}
-	if len(m.entries) > 0 {
-		m.pos = m.entries[0].pos
+		if tk.Type == token.MappingKeyType || b.damaged && strings.ContainsRune(key, refused) {
+			m.open = true
+			continue
+		}
+		e := entry{key: key, pos: at, value: b.node(value.Value)}
+		if e.value.kind == nullNode {
+			e.value.pos = e.pos
+		}
+		m.entries = append(m.entries, e)
 	}
 	return m
 }
