@@ -192,6 +192,8 @@ type loader struct {
 	// incomplete: a file or the name of credentials could not be read, so that
 	// what others refer to may be missing for that reason alone.
 	incomplete bool
+	// defaultsOpen: which keys the defaults have is not known.
+	defaultsOpen bool
 }
 
 func (l *loader) config(c *Config, data []byte) {
@@ -223,6 +225,7 @@ func (l *loader) config(c *Config, data []byte) {
 		l.readCredentials(file.Credentials)
 	}
 	slices.Sort(l.shown)
+	l.defaultsOpen = root.open && root.entry("defaults") == nil || read.bad["defaults"] && root.entry("defaults") != nil
 	defaults := l.readDefaults(head.Defaults)
 	for _, file := range files {
 		c.Sources = append(c.Sources, l.readSources(file.Sources, defaults)...)
@@ -241,7 +244,7 @@ func (l *loader) checkStatus(s Status, r reading) {
 		return
 	}
 	host, _, err := net.SplitHostPort(s.Listen)
-	if ip := net.ParseIP(host); err != nil || host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+	if ip := net.ParseIP(host); err != nil || !strings.EqualFold(host, "localhost") && (ip == nil || !ip.IsLoopback()) {
 		l.errors.add(listen.value.pos, "listen: others on the network can reach it, and sign_in is none; allowed: an address of this machine alone, such as 127.0.0.1:8460")
 	}
 }

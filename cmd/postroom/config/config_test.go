@@ -346,6 +346,21 @@ func TestEncodings(t *testing.T) {
 	}
 }
 
+func TestVersion(t *testing.T) {
+	for text, want := range map[string]string{
+		"1": "", "2": "the version is newer; this postroom understands version 1", "0": "version: the value is unknown; allowed: 1",
+		"-1": "version: the value is unknown; allowed: 1", "1.0": `version: the value is unknown (did you mean "1"?); allowed: 1`, "0x1": `version: the value is unknown (did you mean "1"?); allowed: 1`,
+		"99999999999999999999": "version: wrong type (text); allowed: 1", "one": "version: wrong type (text); allowed: 1", "'1'": "version: wrong type (text); allowed: 1",
+		"": "version: empty entry; allowed: 1; or leave the key out", "[1]": "version: wrong type (list); allowed: 1",
+	} {
+		dir := write(t, map[string]string{"config.yaml": "repository: {type: filesystem, path: ./documents}\nversion: " + text + "\n"})
+		_, err := config.Load(filepath.Join(dir, "config.yaml"), drivers())
+		if want == "" && err != nil || want != "" && (err == nil || !strings.HasSuffix(err.Error(), want)) {
+			t.Errorf("version %s: Load returned %v, want %q", text, err, want)
+		}
+	}
+}
+
 func TestUnreadableFile(t *testing.T) {
 	_, err := config.Load(filepath.Join(t.TempDir(), "config.yaml"), drivers())
 	var problems config.Problems

@@ -134,8 +134,11 @@ func (s *scope) mapping(n *node, o *object, structs []reflect.Value, unknown fun
 		if _, ok := seen[k.name]; ok {
 			continue
 		}
-		if n.open {
+		if n.open || n.defaultsOpen && !slices.Contains(undefaulted(), k.name) {
 			r.bad[k.name] = true
+			if !k.required {
+				s.setDefault(k, structs[k.part].FieldByIndex(k.index))
+			}
 			continue
 		}
 		if k.required {

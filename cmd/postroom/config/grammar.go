@@ -47,6 +47,8 @@ func (k *key) allowed() string {
 		allowed = strings.Join(k.enum, ", ")
 	case k.object != nil:
 		allowed = "a mapping with the keys " + strings.Join(k.object.names(), ", ")
+	case k.min != "" && k.max != "" && strings.Contains(allowed, ","):
+		allowed += ", from " + k.min + " to " + k.max
 	case k.min != "" && k.max != "":
 		allowed += " from " + k.min + " to " + k.max
 	case k.min != "":

@@ -66,7 +66,7 @@ func (l *loader) readOutgoing(n *node, out *Outgoing) {
 	if out.Global != nil && out.System != nil && out.Global.Credentials != nil && out.Global.Credentials == out.System.Credentials {
 		l.errors.add(nodes.System.entry("credentials").value.pos, "credentials: those of outgoing.global; allowed: other credentials, of this entry alone")
 	}
-	if r.good("notify") && nodes.System == nil {
+	if r.good("notify") && nodes.System == nil && !r.bad["system"] {
 		l.errors.add(n.entry("notify").pos, "notify needs the key \"system\", which says how notices are sent; add it")
 	}
 }

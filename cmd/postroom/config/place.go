@@ -1,6 +1,8 @@
 package config
 
 import (
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -25,7 +27,7 @@ func (l *loader) place(c *Config, r reading) {
 			c.Spool = filepath.Join(c.StateDir, "spool")
 		}
 	}
-	p := &placement{loader: l, reading: r, resolved: make(map[string]string)}
+	p := &placement{loader: l, reading: r, resolved: make(map[string]string), infos: make(map[string]fs.FileInfo)}
 	ledger, _ := strings.CutPrefix(c.Ledger.Reveal(), "sqlite:")
 	p.owned(c, ledger)
 	p.spool(c)
@@ -36,8 +38,9 @@ func (l *loader) place(c *Config, r reading) {
 type placement struct {
 	*loader
 	reading
-	// resolved are paths as real returns them.
+	// resolved are paths as real returns them, infos what Stat said of them.
 	resolved map[string]string
+	infos    map[string]fs.FileInfo
 	files    []usedFile
 }
 
@@ -48,8 +51,38 @@ func (p *placement) real(path string) string {
 	return p.resolved[path]
 }
 
-// within reports whether path is dir or below it, whatever they are called.
-func (p *placement) within(path, dir string) bool { return within(p.real(path), p.real(dir)) }
+// info is what Stat says of the path, nil if it cannot.
+func (p *placement) info(path string) fs.FileInfo {
+	info, ok := p.infos[path]
+	if !ok {
+		if stat, err := os.Stat(path); err == nil {
+			info = stat
+		}
+		p.infos[path] = info
+	}
+	return info
+}
+
+// within reports whether path is dir or below it, whatever they are called: a
+// name may be a symbolic link, a second mount, or in another letter case.
+func (p *placement) within(path, dir string) bool {
+	path, dir = p.real(path), p.real(dir)
+	if within(path, dir) {
+		return true
+	}
+	there := p.info(dir)
+	for there != nil {
+		if info := p.info(path); info != nil && os.SameFile(info, there) {
+			return true
+		}
+		parent := filepath.Dir(path)
+		if parent == path {
+			break
+		}
+		path = parent
+	}
+	return false
+}
 
 // at returns the place of the value at a path of keys, or else of the repository.
 func (p *placement) at(key string) Position {

@@ -82,6 +82,7 @@ func (l *loader) readDefaults(n *node) []entry {
 	if n == nil {
 		return nil
 	}
+	l.defaultsOpen = l.defaultsOpen || n.kind != mappingNode || n.open
 	if n.kind != mappingNode {
 		l.errors.add(n.pos, "defaults: wrong type (%s); allowed: a mapping with keys of a source", n.kind)
 		return nil
@@ -162,6 +163,7 @@ func (s *sourceReader) read(n *node, defaults []entry) {
 func (s *sourceReader) inherit(n *node, defaults []entry) *node {
 	whole := *n
 	whole.entries = slices.Clone(n.entries)
+	whole.defaultsOpen = s.defaultsOpen
 	for _, e := range defaults {
 		if s.keys.byName[e.key] != nil && n.entry(e.key) == nil {
 			whole.entries = append(whole.entries, e)
@@ -204,7 +206,7 @@ func (s *sourceReader) checkDisposition() {
 	case !s.good("after_filing"):
 	case !folders && !slices.Contains(withoutFolders(), verb):
 		s.refuse("after_filing", "after_filing: %s cannot be done on %s; allowed: %s", verb, s.source.Type, strings.Join(withoutFolders(), ", "))
-	case verb == "move" && s.node.entry("filed_folder") == nil:
+	case verb == "move" && s.node.entry("filed_folder") == nil && !s.bad["filed_folder"]:
 		s.refuse("after_filing", "after_filing: move needs the key \"filed_folder\"; allowed: a folder such as Inbox/Filed")
 	}
 	if s.good("filed_folder") && s.source.AfterFiling != "move" && !s.bad["after_filing"] {
@@ -227,7 +229,7 @@ func (s *sourceReader) checkSignIn() {
 	case !slices.Contains(s.grammar.credentials.types, c.Type):
 	case !slices.Contains(allowed, c.Type):
 		s.refuse("credentials", "credentials of type %s do not fit type %s; allowed: %s", c.Type, s.source.Type, strings.Join(allowed, ", "))
-	case s.node.entry("mailbox") == nil && c.Type != "password":
+	case s.node.entry("mailbox") == nil && !s.bad["mailbox"] && c.Type != "password":
 		s.errors.add(s.source.Position, "missing key \"mailbox\", which credentials of type %s need; allowed: the address of the mailbox", c.Type)
 	}
 }

@@ -46,8 +46,9 @@ type node struct {
 	items   []*node
 	entries []entry
 	// open: a key of the mapping was refused before it could be read, so that
-	// which keys are missing is not known.
-	open bool
+	// which keys are missing is not known. defaultsOpen: a key of its defaults
+	// was.
+	open, defaultsOpen bool
 	// expanded is the text with its references resolved, once that was asked for.
 	expanded *expansion
 }
@@ -85,11 +86,76 @@ func (n *node) find(path string) *entry {
 // for each: a value or a key that holds it is not known.
 const refused = '\ufffd'
 
+// maxDropped is how many entries with a syntax error are left out of a file
+// before the rest is given up.
+const maxDropped = 10
+
 // parseTree reads the text of a file. It reports what of it is not plain YAML,
 // and returns nil if the rest cannot be read either; a file that holds nothing
-// but comments is a null. Damaged: the text holds [refused].
+// but comments is a null. An entry of the file with a syntax error is left out
+// whole. Damaged: the text holds [refused].
 func parseTree(file, text string, damaged bool, r *report) *node {
 	lines := strings.SplitAfter(text, "\n")
+	p := treeParser{file: file, report: r, damaged: damaged}
+	for dropped := 0; ; dropped++ {
+		root, problem := p.parse(slices.Clone(lines))
+		if root != nil && dropped > 0 && root.kind != mappingNode {
+			return nil
+		}
+		if problem == nil {
+			if root != nil {
+				root.open = root.open || dropped > 0
+			}
+			return root
+		}
+		r.put(*problem)
+		if dropped == maxDropped {
+			return nil
+		}
+		start, end, ok := topEntry(lines, problem.Position.Line)
+		if ok && start == problem.Position.Line-1 && problem.Position.Column == 1 && start > 0 {
+			// What came before it has no end.
+			start, end, ok = topEntry(lines, start)
+		}
+		if !ok {
+			return nil
+		}
+		for i := start; i < end; i++ {
+			lines[i] = "\n"
+		}
+	}
+}
+
+// topEntry returns where the lines of the entry at the top of a file begin and
+// end, whose numbered line is given.
+func topEntry(lines []string, number int) (start, end int, ok bool) {
+	top := func(line string) bool {
+		return line != "" && !strings.ContainsRune(" \t\n#-]}", rune(line[0]))
+	}
+	if number > len(lines) {
+		return 0, 0, false
+	}
+	for start = number - 1; start >= 0 && !top(lines[start]); start-- {
+	}
+	if start < 0 {
+		return 0, 0, false
+	}
+	for end = number; end < len(lines) && !top(lines[end]); end++ {
+	}
+	return start, end, true
+}
+
+// treeParser makes nodes of lines.
+type treeParser struct {
+	file    string
+	report  *report
+	damaged bool
+}
+
+// parse returns the tree, or a syntax error; or neither if it has reported why
+// there is no tree.
+func (p treeParser) parse(lines []string) (*node, *Problem) {
+	file, r := p.file, p.report
 	tokens := tokenize(lines)
 	c := checker{file: file, report: r}
 	c.check(tokens)
@@ -100,12 +166,12 @@ func parseTree(file, text string, damaged bool, r *report) *node {
 		c.check(tokens)
 	}
 	if c.stopped {
-		return nil
+		return nil, c.syntax
 	}
 	unknown := make(map[Position]bool)
 	for _, tk := range c.features {
 		if !remove(lines, tk, file, unknown) {
-			return nil
+			return nil, nil
 		}
 	}
 	for _, number := range c.tabs {
@@ -122,7 +188,7 @@ func parseTree(file, text string, damaged bool, r *report) *node {
 	docs, err := parseTokens(tokens)
 	if err != nil && len(c.tabs) > 0 {
 		// Likely for the tabs.
-		return nil
+		return nil, nil
 	}
 	if err != nil {
 		at := Position{file, 1, 1}
@@ -137,17 +203,16 @@ func parseTree(file, text string, damaged bool, r *report) *node {
 				at = position(file, tk)
 			}
 		}
-		r.add(at, "not valid YAML: %s", explain(message, line(lines, at.Line)))
-		return nil
+		return nil, &Problem{at, "not valid YAML: " + explain(message, line(lines, at.Line))}
 	}
-	b := builder{file: file, report: r, damaged: damaged || len(c.features) > 0, unknown: unknown}
+	b := builder{file: file, report: r, damaged: p.damaged || len(c.features) > 0, unknown: unknown}
 	root := &node{pos: Position{file, 1, 1}}
 	for _, doc := range docs.Docs {
 		if doc.Body != nil {
 			root = b.node(doc.Body)
 		}
 	}
-	return root
+	return root, nil
 }
 
 // tokenize returns the tokens of the lines. The lexer counts one column too few
@@ -261,6 +326,8 @@ type checker struct {
 	end int
 	// directive: the file begins with a directive. stopped: it cannot be parsed.
 	directive, stopped bool
+	// syntax is the syntax error for which it cannot be parsed, if any.
+	syntax *Problem
 }
 
 // check reports the features of YAML that a configuration does without, since
@@ -308,7 +375,7 @@ func (c *checker) check(tokens token.Tokens) {
 			ended = true
 			continue
 		case token.InvalidType:
-			add(tk, "not valid YAML: %s", explain(tk.Error, ""))
+			c.syntax = &Problem{position(c.file, tk), "not valid YAML: " + explain(tk.Error, "")}
 			c.stopped = true
 			return
 		}
