@@ -13,6 +13,7 @@
 //	enum:"a,b,c"         the values allowed
 //	min:"1" max:"10"     the bounds of a number or a duration
 //	empty:"true"         "" is a value; elsewhere it is refused
+//	allowed:"a list"     what the value may be, in words, of a key that is read later
 //	kind:"hostport"      what the text must be, one of:
 //
 //	address   a bare mail address                guid      an id of Entra

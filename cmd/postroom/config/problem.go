@@ -19,8 +19,9 @@ type Position struct {
 // String returns the position as file:line:column.
 func (p Position) String() string { return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column) }
 
-// Problem is something wrong, or to be warned of, at one place. It never holds
-// what a ${…} reference stands for, unless that is the path of an included file.
+// Problem is something wrong, or to be warned of, at one place. It holds no
+// value of the configuration, nor what a ${…} reference stands for; only names
+// (see shown.go), and of an included file that exists its path.
 type Problem struct {
 	Position Position
 	// Message is of the form "what is wrong; what is allowed".
