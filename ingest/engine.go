@@ -204,7 +204,8 @@ type mailbox struct {
 	e     *Engine
 	log   *zap.Logger
 	stats *stats
-	// folders lets one goroutine at a time handle a folder.
+	// folders lets one goroutine at a time handle a folder, or finish what was
+	// left there.
 	folders turnstile
 	// reached is closed once the server has answered for the first time.
 	reached chan struct{}
@@ -227,7 +228,7 @@ func newMailbox(e *Engine, m Mailbox) *mailbox {
 func (m *mailbox) once(ctx context.Context) Summary {
 	start := time.Now()
 	m.stats.begin()
-	_, err := m.poll(ctx, false)
+	_, err := m.poll(ctx, everyFolder|evenEarly)
 	err = errors.Join(err, m.close())
 	m.stats.polled(start, time.Time{}, err)
 	if err != nil && ctx.Err() == nil {

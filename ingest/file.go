@@ -26,8 +26,9 @@ import (
 
 // handle brings entries to their ends, as far as it can now. Their attempts are
 // recorded. It returns an error if the source or our own side is in trouble; a
-// message in trouble is only recorded so.
-func (p *poll) handle(entries []ledger.Entry) error {
+// message in trouble is only recorded so. Again says that the entries have been
+// in hand before.
+func (p *poll) handle(entries []ledger.Entry, again bool) error {
 	if len(entries) == 0 {
 		return nil
 	}
@@ -38,7 +39,7 @@ func (p *poll) handle(entries []ledger.Entry) error {
 		p.abandon(entries, p.ctx.Err())
 		return p.ctx.Err()
 	}
-	b := &batch{poll: p, waiting: make(map[string]ledger.Entry)}
+	b := &batch{poll: p, again: again, waiting: make(map[string]ledger.Entry)}
 	var refs []sources.Ref
 	var err error
 	for i, e := range entries {
@@ -63,17 +64,14 @@ func (p *poll) handle(entries []ledger.Entry) error {
 		err = b.trouble
 	}
 	p.abandon(slices.Collect(maps.Values(b.waiting)), err)
-	for _, id := range b.kept {
-		if err := p.e.Quarantine.Remove(id); err != nil {
-			p.log.Warn("remove filed message from quarantine", zap.Error(err))
-		}
-	}
+	b.forget()
 	return errors.Join(err, b.settle())
 }
 
 // batch is the entries being handled together.
 type batch struct {
 	*poll
+	again   bool // the entries may be in quarantine
 	working sync.WaitGroup
 
 	mu      sync.Mutex
@@ -91,6 +89,16 @@ func (b *batch) fail(err error) {
 		b.trouble = err
 		b.stop(err)
 	}
+}
+
+// forget removes messages that have been filed from quarantine.
+func (b *batch) forget() {
+	for _, id := range b.kept {
+		if err := b.e.Quarantine.Remove(id); err != nil {
+			b.log.Warn("remove filed message from quarantine", zap.Error(err))
+		}
+	}
+	b.kept = nil
 }
 
 func (b *batch) owe(e ledger.Entry) {
@@ -129,7 +137,7 @@ func (b *batch) without(e ledger.Entry) (fetch bool, err error) {
 			return false, local("look for document in repository", err)
 		}
 	}
-	if e.Attempts < 2 {
+	if !b.again {
 		return true, nil
 	}
 	// A message put back from quarantine is filed from the bytes kept there.
@@ -238,13 +246,40 @@ func (b *batch) undelivered(e ledger.Entry, cause error) error {
 		b.wait(e)
 		return b.ctx.Err()
 	}
-	switch sources.ClassOf(cause) {
+	class := sources.ClassOf(cause)
+	if class == sources.Temporary && e.Attempts >= maxAttempts && !ahead(e) {
+		class, cause = sources.Permanent, fmt.Errorf("given up after %d tries: %w", e.Attempts, cause)
+	}
+	switch class {
 	case sources.Gone:
 		return b.vanished(e)
 	case sources.Permanent:
 		return b.quarantine(e, nil, &sources.Message{Received: e.Received}, nil, cause)
 	}
 	return b.postpone(e, cause)
+}
+
+// maxAttempts is how often a message is asked for that the server does not
+// deliver while it delivers others: for about six hours.
+const maxAttempts = 12
+
+// ahead reports whether a try was not due yet, but asked for.
+func ahead(e ledger.Entry) bool { return e.RetryAt.After(time.Now()) }
+
+// next sets when an entry is tried again after a try that failed with cause. A
+// try ahead of its time neither counts nor brings the next one nearer.
+func (p *poll) next(e *ledger.Entry, cause error) {
+	again := time.Now().Add(messageBackOff(cause, e.Attempts))
+	switch {
+	case ahead(*e):
+		if sources.ClassOf(cause) != sources.Throttled || again.Before(e.RetryAt) {
+			again = e.RetryAt
+		}
+	case !errors.Is(cause, errClaimed):
+		e.Attempts++
+	}
+	e.RetryAt = again
+	p.stats.dueAt(e.RetryAt)
 }
 
 // vanished records that a message has left its folder unfiled.
@@ -267,13 +302,14 @@ func (b *batch) vanished(e ledger.Entry) error {
 
 // postpone records that a message is to be tried again later.
 func (b *batch) postpone(e ledger.Entry, cause error) error {
-	e.Cause, e.RetryAt = cause.Error(), time.Now().Add(messageBackOff(cause, e.Attempts))
+	attempt := e.Attempts
+	e.Cause = cause.Error()
+	b.next(&e, cause)
 	if err := b.advance(e); err != nil {
 		return err
 	}
-	b.stats.dueAt(e.RetryAt)
 	b.log.Warn("message could not be handled, it will be tried again", zap.String("key", e.Key),
-		zap.Int("attempt", e.Attempts), zap.Time("again", e.RetryAt), zap.Error(cause), remedyField(cause))
+		zap.Int("attempt", attempt), zap.Time("again", e.RetryAt), zap.Error(cause), remedyField(cause))
 	b.tell(Event{Kind: Failed, Entry: e, Err: cause})
 	return nil
 }
@@ -297,7 +333,8 @@ func (b *batch) withheld() error {
 	return nil
 }
 
-// abandon records why entries have not been brought to an end. They stay due.
+// abandon records why entries have not been brought to an end. They stay due,
+// and the try does not count: it was not they that failed.
 func (p *poll) abandon(entries []ledger.Entry, cause error) {
 	text := "the poll ended before"
 	if cause != nil && !errors.Is(cause, context.Canceled) {
@@ -405,15 +442,19 @@ func (b *batch) prepare(e *ledger.Entry, d *store.Document) (done bool, err erro
 		if err != nil && !errors.Is(err, ledger.ErrNotFound) {
 			return false, local("read ledger", err)
 		}
-		claimed, err := b.claimed(id, *e)
-		if err != nil {
-			return false, local("read ledger", err)
+		if b.FileDuplicates {
+			continue
 		}
-		if claimed && !b.FileDuplicates {
-			return true, b.postpone(*e, errClaimed)
+		switch known, err := b.claimed(id, *e); {
+		case errors.Is(err, errClaimed):
+			return true, b.postpone(*e, err)
+		case err != nil:
+			return false, err
+		case known != nil:
+			return true, b.duplicate(*e, d, *known)
 		}
 	}
-	for range 2 {
+	for range 3 {
 		if e.State == ledger.Prepared && e.DocumentID == d.ID {
 			d.Title, d.Origin.Received = e.Title, e.Received
 		}
@@ -424,7 +465,11 @@ func (b *batch) prepare(e *ledger.Entry, d *store.Document) (done bool, err erro
 		known, err := b.held.Prepare(b.work, next)
 		switch {
 		case errors.Is(err, ledger.ErrClaimed):
-			return true, b.postpone(*e, errClaimed)
+			if _, err = b.claimed(d.ID, *e); errors.Is(err, errClaimed) {
+				return true, b.postpone(*e, err)
+			} else if err != nil {
+				return false, err
+			}
 		case err != nil:
 			return false, local("write ledger", err)
 		case known == nil:
@@ -432,26 +477,11 @@ func (b *batch) prepare(e *ledger.Entry, d *store.Document) (done bool, err erro
 			return false, nil
 		case !b.FileDuplicates:
 			return true, b.duplicate(*e, d, *known)
-		}
-		d.ID = document.ID(b.Name, d.Origin.SHA256, e.Folder+"\x00"+e.Key)
-	}
-	return false, local("write ledger", fmt.Errorf("document %s is filed already", d.ID))
-}
-
-var errClaimed = errors.New("the same message is still being filed from another folder")
-
-// claimed reports whether another message of the source has prepared the
-// document, which may be in the repository then.
-func (b *batch) claimed(id string, by ledger.Entry) (bool, error) {
-	for e, err := range b.e.Ledger.Entries(b.work, ledger.Query{Source: b.Name, States: []ledger.State{ledger.Prepared}}) {
-		if err != nil {
-			return false, err
-		}
-		if e.DocumentID == id && (e.Folder != by.Folder || e.Key != by.Key) {
-			return true, nil
+		default:
+			d.ID = document.ID(b.Name, d.Origin.SHA256, e.Folder+"\x00"+e.Key)
 		}
 	}
-	return false, nil
+	return true, b.postpone(*e, errClaimed)
 }
 
 // filed records that the document is in the repository. d is nil when an
@@ -498,7 +528,7 @@ func (b *batch) conclude(e ledger.Entry) error {
 	if len(steps) == 1 {
 		b.owe(e)
 	}
-	if e.Attempts > 1 {
+	if b.again {
 		b.mu.Lock()
 		b.kept = append(b.kept, e.QuarantineID())
 		b.mu.Unlock()

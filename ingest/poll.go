@@ -24,10 +24,19 @@ const (
 // noFilter is what a cursor is kept under when a listing leaves nothing out.
 const noFilter = "all"
 
-// poll handles what the mailbox has, in every folder or only in the first. An
-// error is joined of those of its folders; what could be done is done. Partly
-// means that some folder was handled in spite of the error.
-func (m *mailbox) poll(ctx context.Context, firstOnly bool) (partly bool, err error) {
+// scope says what a poll is to handle.
+type scope int
+
+const (
+	everyFolder scope = 0
+	firstFolder scope = 1 << iota
+	evenEarly         // also messages whose next try is not due
+)
+
+// poll handles what the mailbox has. An error is joined of those of its folders;
+// what could be done is done. Partly means that some folder was handled in spite
+// of the error.
+func (m *mailbox) poll(ctx context.Context, what scope) (partly bool, err error) {
 	src, err := m.open()
 	if err != nil {
 		return false, err
@@ -36,7 +45,7 @@ func (m *mailbox) poll(ctx context.Context, firstOnly bool) (partly bool, err er
 	if len(folders) > 0 {
 		m.reachedServer()
 	}
-	if firstOnly && len(folders) > 0 {
+	if what&firstFolder != 0 && len(folders) > 0 {
 		folders, missing = folders[:1], nil
 	}
 	counts, err := m.e.Ledger.Count(ctx, m.Name)
@@ -46,11 +55,11 @@ func (m *mailbox) poll(ctx context.Context, firstOnly bool) (partly bool, err er
 	if counts[ledger.Prepared] > 0 && len(folders) > 1 {
 		// A document that was prepared in one folder when the process died is
 		// settled before the same message is met in another.
-		if _, err := m.eachFolder(ctx, src, folders, (*poll).prepared); err != nil {
+		if _, err := m.eachFolder(ctx, src, folders, func(p *poll) error { return p.prepared(what) }); err != nil {
 			m.log.Debug("finish prepared documents", zap.Error(err))
 		}
 	}
-	partly, err = m.eachFolder(ctx, src, folders, (*poll).everything)
+	partly, err = m.eachFolder(ctx, src, folders, func(p *poll) error { return p.everything(what) })
 	return partly, joinErrors([]error{err, missing})
 }
 
@@ -96,16 +105,16 @@ func (m *mailbox) inFolder(ctx context.Context, src sources.Source, f sources.Fo
 }
 
 // everything finishes what is owed in the folder and handles what is new.
-func (p *poll) everything() error {
-	if err := p.debts(func(ledger.State) bool { return true }); err != nil {
+func (p *poll) everything(what scope) error {
+	if err := p.debts(what, func(ledger.State) bool { return true }); err != nil {
 		return err
 	}
 	return p.news()
 }
 
 // prepared finishes the documents that had been prepared.
-func (p *poll) prepared() error {
-	return p.debts(func(s ledger.State) bool { return s == ledger.Prepared })
+func (p *poll) prepared(what scope) error {
+	return p.debts(what, func(s ledger.State) bool { return s == ledger.Prepared })
 }
 
 // poll is one folder being handled under a lease.
@@ -178,12 +187,18 @@ func (p *poll) explain(err error) error {
 	return fmt.Errorf("folder %s: %w", p.folder.Path, err)
 }
 
+// never is later than any time at which a try is due.
+var never = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+
 // debts finishes what an earlier poll left unfinished in one of the states and
-// is due again.
-func (p *poll) debts(in func(ledger.State) bool) error {
-	now := time.Now()
+// is due again, or is to be tried early.
+func (p *poll) debts(what scope, in func(ledger.State) bool) error {
+	due := time.Now()
+	if what&evenEarly != 0 {
+		due = never
+	}
 	for after := ""; ; {
-		owed, err := p.held.Owed(p.work, now, after, chunk)
+		owed, err := p.held.Owed(p.work, due, after, chunk)
 		if err != nil {
 			return local("read ledger", err)
 		}
@@ -199,11 +214,11 @@ func (p *poll) debts(in func(ledger.State) bool) error {
 			return p.ctx.Err()
 		}
 	}
-	due, err := p.held.NextDue(p.work)
+	next, err := p.held.NextDue(p.work)
 	if err != nil {
 		return local("read ledger", err)
 	}
-	p.stats.dueAt(due)
+	p.stats.dueAt(next)
 	return nil
 }
 
@@ -249,7 +264,6 @@ func (p *poll) retry(owed []ledger.Entry) error {
 	var together, alone, retried []ledger.Entry
 	for _, e := range owed {
 		if e.State == ledger.Begun || e.State == ledger.Prepared {
-			e.Attempts++
 			if n, died := interrupted(e); died {
 				e.Cause = fmt.Sprintf(underWayAlone, n+1)
 				alone = append(alone, e)
@@ -263,14 +277,14 @@ func (p *poll) retry(owed []ledger.Entry) error {
 	if err := p.advance(retried...); err != nil {
 		return err
 	}
-	if err := p.handle(together); err != nil {
+	if err := p.handle(together, true); err != nil {
 		return err
 	}
 	for _, e := range alone {
 		if err := p.advance(e); err != nil {
 			return err
 		}
-		if err := p.handle([]ledger.Entry{e}); err != nil {
+		if err := p.handle([]ledger.Entry{e}, true); err != nil {
 			return err
 		}
 	}
@@ -312,7 +326,7 @@ func (p *poll) news() error {
 		if len(refs) == 0 {
 			return nil
 		}
-		if err := p.handle(entries); err != nil {
+		if err := p.handle(entries, false); err != nil {
 			return err
 		}
 	}

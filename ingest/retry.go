@@ -41,12 +41,14 @@ func (e *Engine) Retry(ctx context.Context, id string) (ledger.Entry, error) {
 			return err
 		}
 		entry.State, entry.Cause = ledger.Begun, underWay
-		// More than one attempt: it is looked for in quarantine first.
-		entry.Attempts = max(entry.Attempts+1, 2)
+		if entry.Attempts++; entry.SHA256 == [32]byte{} {
+			// It could not be had, which is tried as often as at first.
+			entry.Attempts = 1
+		}
 		if err := p.advance(entry); err != nil {
 			return err
 		}
-		return p.handle([]ledger.Entry{entry})
+		return p.handle([]ledger.Entry{entry}, true)
 	})
 	after, readErr := e.Ledger.Entry(ctx, entry.Source, entry.Folder, entry.Key)
 	return after, errors.Join(err, readErr)

@@ -35,7 +35,7 @@ func (m *mailbox) run(ctx context.Context) {
 		}
 		start := time.Now()
 		m.stats.begin()
-		partly, err := m.poll(ctx, false)
+		partly, err := m.poll(ctx, everyFolder)
 		if ctx.Err() != nil {
 			return
 		}
@@ -75,7 +75,7 @@ func (m *mailbox) watch(ctx context.Context) {
 	for failures := 0; ; {
 		err := m.waitForMail(ctx)
 		if err == nil {
-			_, err = m.poll(ctx, true)
+			_, err = m.poll(ctx, firstFolder)
 		}
 		if ctx.Err() != nil {
 			return
@@ -183,8 +183,11 @@ func backOff(err error, n int, interval time.Duration) time.Duration {
 }
 
 // messageBackOff returns how long a message waits after its n-th attempt failed
-// with err.
+// with err: a minute at first, an hour at most.
 func messageBackOff(err error, n int) time.Duration {
+	if errors.Is(err, errClaimed) {
+		return jitter(10 * time.Second)
+	}
 	if wait := time.Until(sources.UntilOf(err)); wait > 0 {
 		return wait + rand.N(time.Second)
 	}

@@ -59,9 +59,7 @@ func (b *batch) apply(a sources.Action, entries []ledger.Entry) error {
 	var cause error
 	fail := func(e ledger.Entry, err error) {
 		cause = err
-		e.Attempts++
-		e.RetryAt = time.Now().Add(messageBackOff(err, e.Attempts))
-		b.stats.dueAt(e.RetryAt)
+		b.next(&e, err)
 		if e.State == ledger.Filed {
 			e.Cause = fmt.Sprintf("%s on the server: %v", a.Verb, err)
 		}

@@ -149,7 +149,6 @@ func TestOutageIsNoDeath(t *testing.T) {
 		return nil
 	})
 	once(t, start(t, w, dir, func(m *ingest.Mailbox) { m.Parallel = 1 }))
-	due(t, w, "Inbox", "1/1")
 	w.Fault(func(step string) error {
 		if step == "<put" || step == "<find" {
 			return errors.New("input/output error")
@@ -295,7 +294,6 @@ func TestOneRefusedDispositionHoldsUpNothing(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	refuse = false
-	due(t, w, "Inbox", "1/7")
 	if s := once(t, start(t, w, dir, change)); s.Filed != 0 || !s.OK() {
 		t.Errorf("%+v", s)
 	}
@@ -393,4 +391,60 @@ func TestDiscardOfARemovedSource(t *testing.T) {
 	if e, err := p.Discard(t.Context(), id); err != nil || e.State != ledger.Discarded {
 		t.Errorf("discard: %s, %v", e.State, err)
 	}
+}
+
+func TestMessageNeverDeliveredIsGivenUpAfterHours(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ingesttest.New()
+		fill(w, 4)
+		w.Server.Withhold("1/2", true)
+		// A day on which nothing works is no fault of any message.
+		w.Fault(func(step string) error {
+			if strings.HasPrefix(step, "<fetch") {
+				return errors.New("connection reset")
+			}
+			return nil
+		})
+		var given time.Time
+		p := start(t, w, t.TempDir(), func(m *ingest.Mailbox) { m.FailedFolder = ingesttest.FailedFolder })
+		p.Observe = func(e ingest.Event) {
+			if e.Kind == ingest.Quarantined {
+				given = time.Now()
+			}
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- p.Run(ctx) }()
+		time.Sleep(24 * time.Hour)
+		w.Fault(nil)
+		well := time.Now()
+		time.Sleep(time.Hour)
+		if n := len(w.Repository.Documents()); n != 3 {
+			t.Errorf("%d documents after an hour", n)
+		}
+		time.Sleep(12 * time.Hour)
+		if took := given.Sub(well); took < 4*time.Hour || took > 10*time.Hour {
+			t.Errorf("given up %v after the others were delivered", took)
+		}
+		id := (&ledger.Entry{Source: "orders", Folder: "Inbox", Key: "1/2"}).QuarantineID()
+		if r, err := p.quarantine.Record(id); err != nil || !strings.Contains(r.Reason, "12 tries") || !strings.Contains(r.Reason, "does not deliver") {
+			t.Errorf("%+v, %v", r, err)
+		}
+		if _, there := w.Server.Contents("Inbox")["1/2"]; !there {
+			t.Error("it is not in its folder any more")
+		}
+		w.Server.Withhold("1/2", false)
+		time.Sleep(2 * time.Hour)
+		if n := len(w.Repository.Documents()); n != 3 {
+			t.Errorf("%d documents: filed without being asked", n)
+		}
+		if e, err := p.Retry(ctx, id); err != nil || e.State != ledger.Settled {
+			t.Errorf("%+v, %v", e, err)
+		}
+		judge(t, w, 0)
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -24,6 +24,31 @@ type turn struct {
 // with the context.
 func (t *turnstile) take(ctx context.Context, key string) (back func(), err error) {
 	t.mu.Lock()
+	k := t.enter(key)
+	t.mu.Unlock()
+	select {
+	case <-k.free:
+		return func() { t.back(key, k) }, nil
+	case <-ctx.Done():
+		t.leave(key, k)
+		return nil, ctx.Err()
+	}
+}
+
+// try takes the turn of the key if nobody has it or waits for it.
+func (t *turnstile) try(key string) (back func(), ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.held[key] != nil {
+		return nil, false
+	}
+	k := t.enter(key)
+	<-k.free
+	return func() { t.back(key, k) }, true
+}
+
+// enter joins those who use the key. mu is held.
+func (t *turnstile) enter(key string) *turn {
 	if t.held == nil {
 		t.held = make(map[string]*turn)
 	}
@@ -34,22 +59,18 @@ func (t *turnstile) take(ctx context.Context, key string) (back func(), err erro
 		t.held[key] = k
 	}
 	k.users++
-	t.mu.Unlock()
-	leave := func() {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		if k.users--; k.users == 0 {
-			delete(t.held, key)
-		}
+	return k
+}
+
+func (t *turnstile) back(key string, k *turn) {
+	k.free <- struct{}{}
+	t.leave(key, k)
+}
+
+func (t *turnstile) leave(key string, k *turn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if k.users--; k.users == 0 {
+		delete(t.held, key)
 	}
-	select {
-	case <-k.free:
-	case <-ctx.Done():
-		leave()
-		return nil, ctx.Err()
-	}
-	return func() {
-		k.free <- struct{}{}
-		leave()
-	}, nil
 }

@@ -84,7 +84,7 @@ type Entry struct {
 	// Exact: its raw bytes were the same.
 	Duplicate, Exact bool
 
-	Attempts int       // tries begun, this one included
+	Attempts int       // number of the try under way, else of the next
 	RetryAt  time.Time // not before; zero: at once
 	Cause    string    // of the last failure or the quarantine, for a person
 	Updated  time.Time // last change; set by the ledger

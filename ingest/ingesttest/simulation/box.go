@@ -76,6 +76,7 @@ type content struct {
 	raw     string
 	refused time.Time // until when the repository refuses it; zero: not at all
 	stuck   bool      // the server has refused to deliver it for good
+	failed  int       // times that the server did not deliver it
 
 	// appeared are the places that it has ever been at in folders that are read.
 	appeared map[place]bool

@@ -14,7 +14,4 @@
 // operation is drawn from the seed, its name and how often it was done (see
 // dice), so that a seed brings the same faults however goroutines interleave.
 // The engine's own jitter is not drawn from the seed.
-//
-// One thing is let pass: a message waits, however long, for one with the same
-// bytes that has claimed the document, while the folder of that one is gone.
 package simulation

@@ -104,7 +104,7 @@ func (w *world) judgeEntry(e ledger.Entry, filed map[string]int, needed map[stri
 	at := w.place(e)
 	b := w.boxes[at.box]
 	what, about := b.path(e.Folder)+" "+e.Key, w.aboutPlace(at)
-	if !e.State.Final() && b.folder(e.Folder) != nil && !w.waits(e) {
+	if !e.State.Final() && b.folder(e.Folder) != nil {
 		w.violated(Owed, about, "%s is %s, attempt %d, again %v: %s", what, e.State, e.Attempts, e.RetryAt, e.Cause)
 	}
 	switch e.State {
@@ -129,7 +129,7 @@ func (w *world) judgeEntry(e ledger.Entry, filed map[string]int, needed map[stri
 		id := e.QuarantineID()
 		needed[id+".eml"], needed[id+".json"] = true, true
 		w.verdict.Quarantined++
-		if c := w.content(at); c != nil && c.stuck {
+		if c := w.content(at); c != nil && (c.stuck || c.failed >= 12 && strings.Contains(e.Cause, "given up")) {
 			return
 		}
 		c := b.known[w.quarantined(e)]
@@ -156,21 +156,6 @@ func (w *world) content(at place) *content {
 		}
 	}
 	return nil
-}
-
-// waits reports whether an entry waits for another with the same bytes that has
-// claimed the document, and cannot be finished while its folder is gone.
-func (w *world) waits(e ledger.Entry) bool {
-	c := w.content(w.place(e))
-	if c == nil {
-		return false
-	}
-	for other := range w.ledger.Entries(context.Background(), ledger.Query{Source: e.Source, States: []ledger.State{ledger.Prepared}}) {
-		if at := w.place(other); c.appeared[at] && w.boxes[at.box].folder(at.folder) == nil {
-			return true
-		}
-	}
-	return false
 }
 
 // claimed reports whether an entry that is not finished has prepared the

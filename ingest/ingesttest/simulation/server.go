@@ -201,6 +201,7 @@ func (s *source) fetch(ctx context.Context, at sources.Folder, ref sources.Ref, 
 			out = &sources.Message{Err: sources.Errorf(sources.Gone, "no message %s", ref.Key)}
 			return nil
 		case time.Now().Before(m.withheld):
+			m.failed++
 			return nil
 		case f.failAfter != nil && sources.ClassOf(f.failAfter) == sources.Permanent:
 			m.stuck = true
@@ -223,6 +224,7 @@ func (s *source) fetch(ctx context.Context, at sources.Folder, ref sources.Ref, 
 		if f.failAfter != nil {
 			// Its failure is met while the body is read.
 			cut = f.failAfter
+			m.failed++
 			out.Body = io.MultiReader(strings.NewReader(raw[:len(raw)/2]), failing{cut})
 		}
 		return nil
