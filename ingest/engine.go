@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"sync"
 	"time"
@@ -113,6 +114,13 @@ func (e *Engine) Run(ctx context.Context) error {
 	for _, m := range e.mailboxes {
 		wg.Go(func() { m.run(ctx) })
 	}
+	wg.Go(func() {
+		for pause(ctx, sweepInterval) {
+			if err := e.sweepQuarantine(ctx); err != nil && ctx.Err() == nil {
+				e.Log.Warn("sweep quarantine", zap.Error(err))
+			}
+		}
+	})
 	<-ctx.Done()
 	wg.Wait()
 	return nil
@@ -157,7 +165,8 @@ func (e *Engine) Status() []Status {
 	return out
 }
 
-// Adopt carries over what is known of sources under their former names. Run and
+// Adopt carries over what is known of sources under their former names, and
+// removes from quarantine what an earlier process had filed or given up. Run and
 // Once begin with it; done again it changes nothing.
 func (e *Engine) Adopt(ctx context.Context) error {
 	for _, m := range e.mailboxes {
@@ -174,7 +183,67 @@ func (e *Engine) Adopt(ctx context.Context) error {
 			}
 		}
 	}
+	return e.sweepQuarantine(ctx)
+}
+
+const sweepInterval = time.Hour
+
+// sweepQuarantine removes the copies that are needed no more: the process died
+// before it came to that, or was told in error that a step had failed. What the
+// ledger does not know stays.
+func (e *Engine) sweepQuarantine(ctx context.Context) error {
+	ids, err := e.Quarantine.IDs()
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		entry, err := e.quarantined(ctx, id)
+		needless := false
+		switch entry.State {
+		case ledger.Filed, ledger.Settled, ledger.Discarded:
+			needless = true
+		case ledger.Vanished:
+			has, err := e.Quarantine.Has(id)
+			if err != nil {
+				return err
+			}
+			needless = !has
+		}
+		switch {
+		case err != nil && !errors.Is(err, ledger.ErrNotFound):
+			return fmt.Errorf("read ledger: %w", err)
+		case needless:
+			if err := e.Quarantine.Remove(id); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
+}
+
+// quarantined returns the entry of which there is a copy in quarantine. The
+// ledger knows it by that only if it ever recorded so.
+func (e *Engine) quarantined(ctx context.Context, id string) (ledger.Entry, error) {
+	r, err := e.Quarantine.Record(id)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, quarantine.ErrDamaged) {
+		return ledger.Entry{}, err
+	}
+	names := []string{r.Source}
+	for _, m := range e.mailboxes {
+		if slices.Contains(m.Formerly, r.Source) {
+			names = append(names, m.Name)
+		}
+	}
+	for _, name := range names {
+		entry, err := e.Ledger.Entry(ctx, name, r.FolderID, r.Key)
+		if !errors.Is(err, ledger.ErrNotFound) {
+			return entry, err
+		}
+	}
+	for entry, err := range e.Ledger.Entries(ctx, ledger.Query{QuarantineID: id}) {
+		return entry, err
+	}
+	return ledger.Entry{}, ledger.ErrNotFound
 }
 
 // renameQuarantined gives the messages in quarantine the ids that they will have

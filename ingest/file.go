@@ -77,7 +77,7 @@ type batch struct {
 	mu      sync.Mutex
 	waiting map[string]ledger.Entry // to be fetched, or not brought to an end
 	owed    []ledger.Entry          // filed or quarantined, to be settled on the server
-	kept    []string                // in quarantine, and now filed
+	kept    []string                // in quarantine, and no longer needed there
 	trouble error                   // on our side
 }
 
@@ -91,11 +91,11 @@ func (b *batch) fail(err error) {
 	}
 }
 
-// forget removes messages that have been filed from quarantine.
+// forget removes from quarantine what is no longer needed there.
 func (b *batch) forget() {
 	for _, id := range b.kept {
 		if err := b.e.Quarantine.Remove(id); err != nil {
-			b.log.Warn("remove filed message from quarantine", zap.Error(err))
+			b.log.Warn("remove message from quarantine", zap.Error(err))
 		}
 	}
 	b.kept = nil
@@ -293,6 +293,11 @@ func (b *batch) vanished(e ledger.Entry) error {
 		parked.State = ledger.Parked
 		b.tell(Event{Kind: Quarantined, Entry: parked, Err: errors.New(e.Cause)})
 		return b.advance(e, parked)
+	}
+	if b.again {
+		b.mu.Lock()
+		b.kept = append(b.kept, e.QuarantineID()) // its record, if there is one
+		b.mu.Unlock()
 	}
 	e.State, e.Cause = ledger.Vanished, "left its folder before it could be filed"
 	b.log.Warn("message left its folder before it could be filed", zap.String("key", e.Key))
@@ -540,7 +545,7 @@ func (b *batch) conclude(e ledger.Entry) error {
 // be had.
 func (b *batch) quarantine(e ledger.Entry, raw *spool.Blob, m *sources.Message, h *message.Header, cause error) error {
 	r := quarantine.Record{
-		ID: e.QuarantineID(), Source: b.Name, Folder: b.folder.Path, Key: e.Key,
+		ID: e.QuarantineID(), Source: b.Name, Folder: b.folder.Path, FolderID: e.Folder, Key: e.Key,
 		Received: m.Received, Wire: string(m.Wire), Notes: m.Notes, Size: max(e.Size, 0),
 		Reason: cause.Error(), Attempts: e.Attempts, At: time.Now().UTC(),
 	}

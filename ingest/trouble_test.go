@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -447,4 +448,40 @@ func TestMessageNeverDeliveredIsGivenUpAfterHours(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+func TestQuarantineIsSweptAtStart(t *testing.T) {
+	w := ingesttest.New()
+	fill(w, 3)
+	w.Repository.Refuse(func(d *store.Document) bool { return d.Title == "Order 1" || d.Title == "Order 2" })
+	dir := t.TempDir()
+	once(t, start(t, w, dir, nil))
+	id := func(folder, key string) string {
+		return (&ledger.Entry{Source: "orders", Folder: folder, Key: key}).QuarantineID()
+	}
+	keep := func(folder, key, record string) {
+		t.Helper()
+		for ext, text := range map[string]string{".eml": "Subject: x\r\n\r\n", ".json": record} {
+			if err := os.WriteFile(filepath.Join(dir, "quarantine", id(folder, key)+ext), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	w.Repository.Refuse(nil)
+	if _, err := start(t, w, dir, nil).Retry(t.Context(), id("Inbox", "1/2")); err != nil {
+		t.Fatal(err)
+	}
+	// Copies that a process left when it died just after filing.
+	keep("Inbox", "1/2", "{}")
+	keep("Sub", "1/1", `{"source": "orders", "folder_id": "Sub", "key": "1/1"}`)
+	// Of a ledger that is lost.
+	keep("Sub", "9/9", `{"source": "orders", "folder_id": "Sub", "key": "9/9"}`)
+	p := start(t, w, dir, nil)
+	once(t, p)
+	ids, err := p.quarantine.IDs()
+	want := []string{id("Inbox", "1/1"), id("Sub", "9/9")}
+	slices.Sort(want)
+	if err != nil || !slices.Equal(ids, want) {
+		t.Errorf("%q, %v, want %q", ids, err, want)
+	}
 }

@@ -15,6 +15,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"postroom/ingest/spool"
@@ -26,6 +28,7 @@ type Record struct {
 	ID       string    `json:"id"`
 	Source   string    `json:"source"`
 	Folder   string    `json:"folder"` // path
+	FolderID string    `json:"folder_id,omitempty"`
 	Key      string    `json:"key"`
 	Received time.Time `json:"received,omitzero"`
 	Wire     string    `json:"wire,omitempty"`
@@ -127,6 +130,22 @@ func (q *Quarantine) Raw(id string) (*spool.Blob, error) {
 		return nil, fmt.Errorf("read quarantined message: %w", err)
 	}
 	return b, nil
+}
+
+// IDs returns the ids of which there is anything here, in order.
+func (q *Quarantine) IDs() ([]string, error) {
+	files, err := os.ReadDir(q.dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("list quarantine: %w", err)
+	}
+	var ids []string
+	for _, f := range files {
+		id, ext, _ := strings.Cut(f.Name(), ".")
+		if id != "" && (ext == "eml" || ext == "json") && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
 }
 
 // Export writes the raw bytes to w.

@@ -107,6 +107,10 @@ func (w *world) judgeEntry(e ledger.Entry, filed map[string]int, needed map[stri
 	if !e.State.Final() && b.folder(e.Folder) != nil {
 		w.violated(Owed, about, "%s is %s, attempt %d, again %v: %s", what, e.State, e.Attempts, e.RetryAt, e.Cause)
 	}
+	if !e.State.Final() || e.State == ledger.Parked {
+		id := e.QuarantineID()
+		needed[id+".eml"], needed[id+".json"] = true, true
+	}
 	switch e.State {
 	case ledger.Filed, ledger.Settled:
 		d := w.documents[e.DocumentID]
@@ -126,15 +130,13 @@ func (w *world) judgeEntry(e ledger.Entry, filed map[string]int, needed map[stri
 			w.verdict.Duplicates++
 		}
 	case ledger.Quarantined, ledger.Parked:
-		id := e.QuarantineID()
-		needed[id+".eml"], needed[id+".json"] = true, true
 		w.verdict.Quarantined++
 		if c := w.content(at); c != nil && (c.stuck || c.failed >= 12 && strings.Contains(e.Cause, "given up")) {
 			return
 		}
 		c := b.known[w.quarantined(e)]
 		if c == nil {
-			w.violated(Altered, about, "%s: its copy in quarantine is of no message", what)
+			w.violated(Altered, about, "%s: its copy in quarantine is of no message: %s", what, e.Cause)
 			return
 		}
 		if c.refused.IsZero() && (w.deaths[at] < 6 || !strings.Contains(e.Cause, "died")) {
@@ -207,7 +209,9 @@ func (w *world) summarize(filed map[string]int, needed map[string]bool, dir stri
 	if err != nil && !os.IsNotExist(err) {
 		w.violated(Leftover, nil, "quarantine: %v", err)
 	}
-	v.Remnants = len(slices.DeleteFunc(left, func(f fs.DirEntry) bool { return needed[f.Name()] }))
+	for _, f := range slices.DeleteFunc(left, func(f fs.DirEntry) bool { return needed[f.Name()] }) {
+		w.violated(Leftover, nil, "quarantine: no message needs %s", f.Name())
+	}
 	spooled, err := os.ReadDir(filepath.Join(dir, "spool"))
 	if err != nil || len(spooled) > 0 {
 		w.violated(Leftover, nil, "%d files in the spool, %v", len(spooled), err)

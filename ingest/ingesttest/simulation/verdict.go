@@ -35,7 +35,6 @@ type Verdict struct {
 	// What happened, to see that the world was not idle.
 	Messages, Documents, Duplicates, Quarantined int
 	Operations, Busiest, Processes               int // Busiest: most operations on a mailbox within an hour
-	Remnants                                     int // files in quarantine that no entry needs
 }
 
 // OK reports that no rule was broken.
@@ -44,8 +43,8 @@ func (v *Verdict) OK() bool { return len(v.Rules) == 0 }
 // String says what is wrong, what led to it, and how to see it again.
 func (v *Verdict) String() string {
 	if v.OK() {
-		return fmt.Sprintf("seed %d: all well: %d messages, %d documents, %d duplicates, %d quarantined, %d remnants, %d operations (at most %d an hour) of %d processes",
-			v.Seed, v.Messages, v.Documents, v.Duplicates, v.Quarantined, v.Remnants, v.Operations, v.Busiest, v.Processes)
+		return fmt.Sprintf("seed %d: all well: %d messages, %d documents, %d duplicates, %d quarantined, %d operations (at most %d an hour) of %d processes",
+			v.Seed, v.Messages, v.Documents, v.Duplicates, v.Quarantined, v.Operations, v.Busiest, v.Processes)
 	}
 	return fmt.Sprintf("seed %d:\n  %s\nthe last steps about the first of them:\n%sreplay: go test ./ingest -run 'TestSimulation$' -seed %d",
 		v.Seed, strings.Join(v.Violations, "\n  "), v.Trace, v.Seed)
