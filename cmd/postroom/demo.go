@@ -62,23 +62,34 @@ func newDemo() *cobra.Command {
 			if messages < 0 {
 				return usage("--messages must not be negative")
 			}
-			return failed(demo(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), dir, messages, once))
+			err := demo(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), dir, messages, once)
+			if errors.Is(err, errNotDemos) {
+				return usage("%w", err)
+			}
+			return failed(err)
 		},
 	}
-	cmd.Flags().StringVar(&dir, "dir", "", "file into this `DIR` (default: a new one for temporary files)")
+	cmd.Flags().StringVar(&dir, "dir", "", "file into this `DIR`, new, empty or of an earlier demo (default: a new one among the temporary files, kept until the next demo)")
 	cmd.Flags().IntVar(&messages, "messages", 40, "how many messages the mailbox holds at first")
 	cmd.Flags().BoolVar(&once, "once", false, "end when those are filed")
 	return cmd
 }
 
 func demo(ctx context.Context, out, errs io.Writer, dir string, messages int, once bool) (err error) {
-	if dir == "" {
-		if dir, err = os.MkdirTemp("", "postroom-demo-"); err != nil {
+	temporary := dir == ""
+	if temporary {
+		if err := clearTemporary(); err != nil {
+			return fmt.Errorf("remove what an earlier demo left: %w", err)
+		}
+		if dir, err = os.MkdirTemp("", demoTemporary); err != nil {
 			return err
 		}
-	} else if err = os.MkdirAll(dir, 0o750); err != nil {
+	}
+	folder, err := openDemoFolder(dir)
+	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, folder.close()) }()
 	mail := mailgen.New(uint64(time.Now().UnixNano()), mailgen.Small(), mailgen.Starting(time.Now().Add(-12*time.Hour)))
 	server, err := imaptest.Start(imaptest.Options{})
 	if err != nil {
@@ -90,7 +101,7 @@ func demo(ctx context.Context, out, errs io.Writer, dir string, messages int, on
 			return err
 		}
 	}
-	c, err := writeDemo(dir, server, !once)
+	c, err := writeDemo(folder, server, !once)
 	if err != nil {
 		return err
 	}
@@ -119,6 +130,13 @@ func demo(ctx context.Context, out, errs io.Writer, dir string, messages int, on
 	if !sums[0].OK() {
 		return fmt.Errorf("demo: %d failed, %d quarantined: %s", sums[0].Failed, sums[0].Quarantined, sums[0].Error)
 	}
+	defer func() {
+		fmt.Fprintf(out, "\nThe documents are in %s", c.Repository.Path)
+		if temporary {
+			fmt.Fprint(out, ", until the next demo without --dir removes them")
+		}
+		fmt.Fprintln(out, ".")
+	}()
 	if once || ctx.Err() != nil {
 		return nil
 	}
@@ -145,17 +163,15 @@ func deliver(server *imaptest.Server, m mailgen.Mail) error {
 	return server.Deliver(m.Folder, m.Raw, time.Now())
 }
 
-// writeDemo writes the configuration of the demo into dir and loads it.
-func writeDemo(dir string, server *imaptest.Server, watch bool) (*config.Config, error) {
+// writeDemo writes the configuration of the demo into its folder and loads it.
+func writeDemo(f *demoFolder, server *imaptest.Server, watch bool) (*config.Config, error) {
 	text := fmt.Sprintf(demoConfig, server.Username(), server.Addr(), watch)
-	for name, content := range map[string][]byte{
+	if err := f.write(map[string][]byte{
 		"config.yaml": []byte(text), "ca.pem": server.CAPEM(), "password": []byte(server.Password()),
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
-			return nil, err
-		}
+	}); err != nil {
+		return nil, err
 	}
-	return config.Load(filepath.Join(dir, "config.yaml"), configDrivers())
+	return config.Load(filepath.Join(f.path, "config.yaml"), configDrivers())
 }
 
 // demoPrinter prints documents as they are filed.

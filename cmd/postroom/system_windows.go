@@ -1,0 +1,13 @@
+package main
+
+import (
+	"io/fs"
+	"os"
+)
+
+// reloadSignal is nil: Windows has none; postroom service reload asks instead.
+var reloadSignal os.Signal
+
+// ownedBySelf reports that the file belongs to the user of this process: the
+// folder of temporary files is the user's own.
+func ownedBySelf(fs.FileInfo) bool { return true }
