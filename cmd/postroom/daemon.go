@@ -4,12 +4,14 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"net"
+	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/signal"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,105 +23,161 @@ import (
 	"postroom/internal/control"
 )
 
+// lookEvery is how often the daemon looks whether its configuration has
+// changed. A change is taken up once it has stood still that long. Reading the
+// files is the one way that works on every file system and with every editor.
+const lookEvery = time.Second
+
 // runDaemon files what arrives until the context ends. A changed configuration
-// is taken up when it is asked for, whole or not at all.
+// is taken up, whole or not at all.
 func runDaemon(cmd *cobra.Command, names []string) error {
-	ctx, errs := cmd.Context(), cmd.ErrOrStderr()
-	s, c, err := loadConfig(cmd)
+	s, err := readSettings(cmd)
 	if err != nil {
 		return err
 	}
-	log, closeLog, err := s.newLog(c.Log, errs)
+	d := &daemon{
+		settings: s, names: names, errs: cmd.ErrOrStderr(), desk: newDesk(),
+		asked: make(chan chan<- error), changed: make(chan struct{}, 1), hup: make(chan os.Signal, 1),
+	}
+	d.look()
+	c, err := s.load(cmd.ErrOrStderr())
 	if err != nil {
 		return err
 	}
-	d := &daemon{settings: s, names: names, log: log, reload: make(chan struct{}, 1)}
 	if d.notify, err = service.NewNotifier(); err != nil {
-		return failed(errors.Join(err, closeLog()))
+		return failed(err)
 	}
-	hup := make(chan os.Signal, 1)
 	if reloadSignal != nil {
-		signal.Notify(hup, reloadSignal)
-		defer signal.Stop(hup)
+		signal.Notify(d.hup, reloadSignal)
+		defer signal.Stop(d.hup)
 	}
-	stopped := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			select {
-			case <-hup:
-				d.askReload()
-			case <-stopped:
-				return
-			}
-		}
-	})
-	err = d.run(ctx, c)
-	close(stopped)
-	wg.Wait()
-	return errors.Join(err, failed(closeLog()))
+	return d.run(cmd.Context(), c)
 }
 
 type daemon struct {
 	settings *settings
 	names    []string
-	log      *zap.Logger
+	errs     io.Writer
 	notify   *service.Notifier
-	reload   chan struct{}
+	desk     *desk
+
+	// What makes it read its configuration anew: a command that waits for the
+	// answer, a change of the files, a signal.
+	asked   chan chan<- error
+	changed chan struct{}
+	hup     chan os.Signal
+
+	// seen is the fingerprint of the configuration that was read last, whether
+	// it was taken up or not.
+	seen atomic.Value
 }
 
-func (d *daemon) askReload() {
-	select {
-	case d.reload <- struct{}{}:
-	default:
+// look remembers what the files hold that are about to be read.
+func (d *daemon) look() { d.seen.Store(config.FingerprintOf(d.settings.config)) }
+
+// watch tells of changes of the configuration's files until the context ends.
+func (d *daemon) watch(ctx context.Context) {
+	ticker := time.NewTicker(lookEvery)
+	defer ticker.Stop()
+	var before config.Fingerprint
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		now := config.FingerprintOf(d.settings.config)
+		if now == before && now != d.seen.Load() {
+			select {
+			case d.changed <- struct{}{}:
+			default:
+			}
+		}
+		before = now
 	}
 }
 
 // run serves one configuration after the other. One that cannot be opened is
-// not taken up: the one before is opened again.
-func (d *daemon) run(ctx context.Context, c *config.Config) error {
+// not taken up: the one before is opened again. Meanwhile the control channel
+// stays open, and calls wait.
+func (d *daemon) run(ctx context.Context, c *config.Config) (err error) {
 	o, err := d.open(ctx, c)
 	if err != nil {
 		return err
 	}
+	// From here on o is open, and served below, which closes it.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	l, err := control.Listen(c.StateDir)
+	if err != nil {
+		return failed(errors.Join(err, o.close()))
+	}
+	var wg sync.WaitGroup
+	broken := make(chan error, 1)
+	wg.Go(func() {
+		if err := control.Serve(ctx, l, d.calls(ctx)); err != nil {
+			broken <- err
+			cancel()
+		}
+	})
+	wg.Go(func() { d.watch(ctx) })
+	defer func() {
+		cancel()
+		wg.Wait()
+		close(broken)
+		err = errors.Join(err, failed(<-broken))
+	}()
 	for {
 		next, err := d.serve(ctx, o)
 		if err != nil || next == nil {
 			return err
 		}
 		before := o.config
-		o, err = d.open(ctx, next)
-		for failures := 0; err != nil; failures++ {
-			if ctx.Err() != nil {
-				return nil
-			}
-			d.log.Error(notTakenUp, zap.Error(err))
-			// Something else may hold the locks for a moment.
-			select {
-			case <-ctx.Done():
-			case <-time.After(min(time.Duration(failures)*time.Second, time.Minute)):
-			}
-			o, err = d.open(ctx, before)
+		o, err = d.open(ctx, next.config)
+		if err == nil {
+			next.answer(nil)
+			continue
 		}
+		refused := err
+		next.answer(notTakenUp(refused))
+		if o = d.reopen(ctx, before); o == nil {
+			return nil
+		}
+		o.log.Error(keptInForce, zap.Error(refused))
 	}
 }
 
-const notTakenUp = "configuration not taken up; the one before stays in force"
+// reopen opens a configuration that was open before, again and again until it
+// can or the context ends: something else may hold the locks for a moment. Then
+// it returns nil.
+func (d *daemon) reopen(ctx context.Context, c *config.Config) *opened {
+	for wait := time.Duration(0); ; wait = min(wait+time.Second, time.Minute) {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+		o, err := d.open(ctx, c)
+		if err == nil {
+			return o
+		}
+		// The log may be what cannot be opened.
+		fmt.Fprintf(d.errs, "postroom: %v\n", err)
+	}
+}
+
+const keptInForce = "configuration not taken up; the one before stays in force"
+
+func notTakenUp(err error) error { return fmt.Errorf("%s: %w", keptInForce, err) }
 
 // opened is a configuration ready to be served.
 type opened struct {
 	*workshop
-	sources  int
-	listener net.Listener
+	log     *logbook
+	sources int
 }
 
-func (o *opened) close() error {
-	err := o.listener.Close()
-	if errors.Is(err, net.ErrClosed) {
-		err = nil
-	}
-	return errors.Join(err, o.workshop.close())
-}
+func (o *opened) close() error { return errors.Join(o.workshop.close(), o.log.close()) }
 
 // open opens all that can fail before a configuration is served.
 func (d *daemon) open(ctx context.Context, c *config.Config) (*opened, error) {
@@ -127,54 +185,67 @@ func (d *daemon) open(ctx context.Context, c *config.Config) (*opened, error) {
 	if err != nil {
 		return nil, err
 	}
-	w, err := openWorkshop(ctx, c, d.log, of, nil)
+	log, err := d.settings.openLog(c, d.errs)
 	if err != nil {
 		return nil, err
 	}
-	l, err := control.Listen(c.StateDir)
+	w, err := openWorkshop(ctx, c, log.Logger, of, nil)
 	if err != nil {
-		return nil, failed(errors.Join(err, w.close()))
+		return nil, errors.Join(err, log.close())
 	}
-	return &opened{w, len(of), l}, nil
+	return &opened{w, log, len(of)}, nil
+}
+
+// reload is a configuration that is to be taken up.
+type reload struct {
+	config *config.Config
+	asked  chan<- error // who waits to hear what came of it, or nil
+}
+
+func (r *reload) answer(err error) {
+	if r.asked != nil {
+		r.asked <- err // has room for it
+	}
 }
 
 // serve runs the engine with a configuration until the context ends, or a new
 // one is to be taken up, which it returns. It closes what was opened.
-func (d *daemon) serve(ctx context.Context, o *opened) (next *config.Config, err error) {
-	defer func() { err = errors.Join(err, failed(o.close())) }()
+func (d *daemon) serve(ctx context.Context, o *opened) (next *reload, err error) {
+	defer func() {
+		if err = errors.Join(err, failed(o.close())); err != nil && next != nil {
+			next.answer(fmt.Errorf("the daemon ends: %w", err))
+			next = nil
+		}
+	}()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	fail := make(chan error, 1)
 	var wg sync.WaitGroup
-	fail := make(chan error, 2)
-	wg.Go(func() { fail <- d.control(ctx, o) })
 	wg.Go(func() { fail <- o.engine.Run(ctx) })
-	d.tell(d.notify.Ready())
-	d.tell(d.notify.Status("watching " + count(o.sources, "source", "sources")))
-	d.log.Info("started", zap.String("version", version), zap.String("config", o.config.File), zap.Int("sources", o.sources))
+	d.desk.open(ctx, o.workshop)
+	d.tell(o.log.Logger, d.notify.Ready())
+	d.tell(o.log.Logger, d.notify.Status("watching "+count(o.sources, "source", "sources")))
+	o.log.Info("started", zap.String("version", version), zap.String("config", o.config.File), zap.Int("sources", o.sources))
 
 	next, err = d.attend(ctx, o, fail)
 	if next == nil {
-		d.tell(d.notify.Stopping())
+		d.tell(o.log.Logger, d.notify.Stopping())
 	}
-	d.log.Info("stopping")
+	o.log.Info("stopping")
 	cancel()
+	d.desk.close()
 	wg.Wait()
 	close(fail)
-	for e := range fail {
-		err = errors.Join(err, e)
-	}
-	if err != nil {
-		next = nil
-	}
-	return next, failed(err)
+	return next, failed(errors.Join(err, <-fail))
 }
 
 // attend feeds the watchdog while the engine runs. It returns when the context
 // ends, something failed, or a new configuration is to be taken up.
-func (d *daemon) attend(ctx context.Context, o *opened, fail <-chan error) (next *config.Config, err error) {
+func (d *daemon) attend(ctx context.Context, o *opened, fail <-chan error) (*reload, error) {
 	alive := time.NewTicker(cmp.Or(d.notify.ProgressEvery()/2, time.Minute))
 	defer alive.Stop()
 	for {
+		var asked chan<- error
 		select {
 		case <-ctx.Done():
 			return nil, nil
@@ -183,56 +254,79 @@ func (d *daemon) attend(ctx context.Context, o *opened, fail <-chan error) (next
 		case <-alive.C:
 			now := time.Now()
 			if !slices.ContainsFunc(o.engine.Status(), func(s ingest.Status) bool { return s.Stuck(now) }) {
-				d.tell(d.notify.Progress())
+				d.tell(o.log.Logger, d.notify.Progress())
 			}
-		case <-d.reload:
-			d.tell(d.notify.Reloading())
-			if next, err := d.reread(); err == nil {
-				return next, nil
-			} else {
-				d.log.Error(notTakenUp, zap.Error(err))
+			continue
+		case <-d.changed:
+			if config.FingerprintOf(d.settings.config) == d.seen.Load() {
+				continue // taken up meanwhile
 			}
-			d.tell(d.notify.Ready())
+		case <-d.hup:
+		case asked = <-d.asked:
 		}
+		if err := o.log.reopen(); err != nil {
+			o.log.Error("the log's file cannot be opened anew", zap.Error(err))
+		}
+		d.tell(o.log.Logger, d.notify.Reloading())
+		next, err := d.reread(o.config)
+		if err == nil {
+			return &reload{next, asked}, nil
+		}
+		o.log.Error(keptInForce, zap.Error(err))
+		(&reload{asked: asked}).answer(notTakenUp(err))
+		d.tell(o.log.Logger, d.notify.Ready())
 	}
 }
 
 // reread reads the configuration anew.
-func (d *daemon) reread() (*config.Config, error) {
+func (d *daemon) reread(now *config.Config) (*config.Config, error) {
+	d.look()
 	c, err := config.Load(d.settings.config, configDrivers())
-	if err == nil {
-		_, err = chosen(c, d.names)
+	if err != nil {
+		return nil, err
 	}
+	if c.StateDir != now.StateDir {
+		return nil, fmt.Errorf("state_dir is now %s, and was %s: that needs a restart", c.StateDir, now.StateDir)
+	}
+	_, err = chosen(c, d.names)
 	return c, err
 }
 
-func (d *daemon) tell(err error) {
+func (d *daemon) tell(log *zap.Logger, err error) {
 	if err != nil {
-		d.log.Warn("tell the service manager", zap.Error(err))
+		log.Warn("tell the service manager", zap.Error(err))
 	}
 }
 
-// control answers the commands typed beside the daemon. What they do ends with
-// the daemon, not only with the call.
-func (d *daemon) control(ctx context.Context, o *opened) error {
+// calls answers the commands typed beside the daemon, until the context ends.
+func (d *daemon) calls(ctx context.Context) http.Handler {
 	mux := http.NewServeMux()
-	bound := func(f func(context.Context, *workshop, quarantineCall) ([]retried, error)) func(context.Context, quarantineCall) ([]retried, error) {
-		return func(call context.Context, in quarantineCall) ([]retried, error) {
-			call, cancel := context.WithCancel(call)
-			defer cancel()
-			defer context.AfterFunc(ctx, cancel)()
-			return f(call, o.workshop, in)
+	control.Handle(mux, "retry", untilEnd(ctx, served(d.desk, retry)))
+	control.Handle(mux, "discard", untilEnd(ctx, served(d.desk, discard)))
+	// The answer comes when the configuration has been taken up, or was refused.
+	control.Handle(mux, "reload", untilEnd(ctx, func(ctx context.Context, _ struct{}) (struct{}, error) {
+		answer := make(chan error, 1)
+		select {
+		case d.asked <- answer:
+		case <-ctx.Done():
+			return struct{}{}, errInterrupted
 		}
-	}
-	control.Handle(mux, "retry", bound(retry))
-	control.Handle(mux, "discard", bound(discard))
-	control.Handle(mux, "reload", func(context.Context, struct{}) (struct{}, error) {
-		// The answer says whether the file is fit to be taken up.
-		if _, err := d.reread(); err != nil {
+		select {
+		case err := <-answer:
 			return struct{}{}, err
+		case <-ctx.Done():
+			return struct{}{}, errInterrupted
 		}
-		d.askReload()
-		return struct{}{}, nil
-	})
-	return control.Serve(ctx, o.listener, mux)
+	}))
+	return mux
+}
+
+// untilEnd makes what a call does end with the daemon, not only with the call.
+func untilEnd[In, Out any](end context.Context, f func(context.Context, In) (Out, error)) func(context.Context, In) (Out, error) {
+	return func(ctx context.Context, in In) (Out, error) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(end, cancel)()
+		return f(ctx, in)
+	}
 }

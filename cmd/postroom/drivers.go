@@ -85,7 +85,6 @@ func configDrivers() []config.Driver {
 // mailbox tells the engine of a configured source.
 func mailbox(s *config.Source, log *zap.Logger) ingest.Mailbox {
 	d := drivers()[s.Type]
-	log = log.With(zap.String("source", s.Name))
 	m := ingest.Mailbox{
 		Name: s.Name, Type: s.Type, Address: s.Mailbox, Formerly: s.Formerly,
 		Open:           func() (sources.Source, error) { return d.open(s, log) },

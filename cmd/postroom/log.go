@@ -1,28 +1,63 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"sync"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
 	"postroom/cmd/postroom/config"
+	"postroom/internal/owner"
 )
 
-// newLog returns the log that settings and configuration ask for, and what
-// closes it. Lines for standard error go to errs.
-func (s *settings) newLog(c config.Log, errs io.Writer) (*zap.Logger, func() error, error) {
+// logbook is the log, and the file that it is written to, if it is one.
+type logbook struct {
+	*zap.Logger
+	file *logFile // nil: standard error
+}
+
+// reopen opens the log's file anew, which somebody may have renamed to begin
+// another.
+func (l *logbook) reopen() error {
+	if l.file == nil {
+		return nil
+	}
+	return l.file.reopen()
+}
+
+func (l *logbook) close() error {
+	if l.file == nil {
+		return nil
+	}
+	return l.file.close()
+}
+
+// openLog returns the log of a command that writes state: it writes it as the
+// owner of the state, so that a daemon can go on with the file. Lines for
+// standard error go to errs.
+func (s *settings) openLog(c *config.Config, errs io.Writer) (*logbook, error) {
+	if err := owner.Adopt(c.StateDir); err != nil {
+		return nil, failed(inKey("state_dir", err))
+	}
+	return s.newLog(c.Log, errs)
+}
+
+// newLog returns the log that settings and configuration ask for. Lines for
+// standard error go to errs.
+func (s *settings) newLog(c config.Log, errs io.Writer) (*logbook, error) {
 	// The file's values were read strictly; flags and environment stand above.
 	if err := s.viper.MergeConfigMap(map[string]any{"log": map[string]any{
 		"level": c.Level, "format": c.Format, "file": c.File,
 	}}); err != nil {
-		return nil, nil, fmt.Errorf("merge log settings: %w", err)
+		return nil, fmt.Errorf("merge log settings: %w", err)
 	}
 	level, err := zapcore.ParseLevel(s.viper.GetString("log.level"))
 	if err != nil {
-		return nil, nil, usage("log level %q is none; allowed: debug, info, warn, error", s.viper.GetString("log.level"))
+		return nil, usage("log level %q is none; allowed: debug, info, warn, error", s.viper.GetString("log.level"))
 	}
 	enc := zap.NewProductionEncoderConfig()
 	enc.EncodeTime = zapcore.ISO8601TimeEncoder
@@ -36,17 +71,71 @@ func (s *settings) newLog(c config.Log, errs io.Writer) (*zap.Logger, func() err
 		enc.ConsoleSeparator = "  "
 		encoder = zapcore.NewConsoleEncoder(enc)
 	default:
-		return nil, nil, usage("log format %q is none; allowed: text, json", format)
+		return nil, usage("log format %q is none; allowed: text, json", format)
 	}
-	closeFile := func() error { return nil }
-	out := zapcore.AddSync(errs)
+	l := &logbook{}
+	out := zapcore.Lock(zapcore.AddSync(errs))
 	if name := s.viper.GetString("log.file"); name != "" {
-		f, err := os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
-		if err != nil {
-			return nil, nil, failed(fmt.Errorf("open log: %w", err))
+		l.file = &logFile{name: name}
+		if err := l.file.reopen(); err != nil {
+			return nil, failed(err)
 		}
-		out, closeFile = f, f.Close
+		out = l.file
 	}
-	core := zapcore.NewCore(encoder, zapcore.Lock(out), level)
-	return zap.New(core, zap.ErrorOutput(zapcore.Lock(zapcore.AddSync(errs)))), closeFile, nil
+	l.Logger = zap.New(zapcore.NewCore(encoder, out, level), zap.ErrorOutput(zapcore.Lock(zapcore.AddSync(errs))))
+	return l, nil
+}
+
+// logFile is a file that a log is appended to.
+type logFile struct {
+	name string
+
+	mu   sync.Mutex
+	file *os.File
+}
+
+func openLogFile(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+	if err != nil {
+		return nil, fmt.Errorf("open log (log.file): %w", err)
+	}
+	return f, nil
+}
+
+// reopen opens the file of the name. If it cannot, what is open stays in use.
+func (l *logFile) reopen() error {
+	f, err := openLogFile(l.name)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	before := l.file
+	l.file = f
+	l.mu.Unlock()
+	if before == nil {
+		return nil
+	}
+	return before.Close()
+}
+
+func (l *logFile) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.file.Write(b)
+}
+
+func (l *logFile) Sync() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.file.Sync()
+}
+
+func (l *logFile) close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	err := l.file.Close()
+	if errors.Is(err, os.ErrClosed) {
+		err = nil
+	}
+	return err
 }

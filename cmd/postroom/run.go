@@ -45,21 +45,21 @@ func runOnce(cmd *cobra.Command, names []string, asJSON bool) error {
 		return err
 	}
 	progress := newProgress(cmd.ErrOrStderr())
-	log, closeLog, err := s.newLog(c.Log, progress.logWriter())
+	log, err := s.openLog(c, progress.logWriter())
 	if err != nil {
 		return err
 	}
 	var troubles troubles
-	w, err := openWorkshop(cmd.Context(), c, log, of, func(ev ingest.Event) {
+	w, err := openWorkshop(cmd.Context(), c, log.Logger, of, func(ev ingest.Event) {
 		progress.observe(ev)
 		troubles.observe(ev)
 	})
 	if err != nil {
-		return errors.Join(err, closeLog())
+		return errors.Join(err, log.close())
 	}
 	sums, err := w.engine.Once(cmd.Context())
 	progress.end()
-	if err := errors.Join(err, w.close(), closeLog()); err != nil {
+	if err := errors.Join(err, w.close(), log.close()); err != nil {
 		return failed(err)
 	}
 	if err := printSummaries(cmd.OutOrStdout(), sums, asJSON); err != nil {

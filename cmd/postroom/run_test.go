@@ -319,8 +319,8 @@ func TestDaemon(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(o.dir, "config.yaml"), bad, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if r := o.run("service", "reload"); r.status != 0 {
-		t.Errorf("reload: %+v", r)
+	if r := o.run("service", "reload"); r.status != 1 || !strings.Contains(r.err, "repository.path") || !strings.Contains(r.err, "stays in force") {
+		t.Errorf("reload of what cannot be opened: %+v", r)
 	}
 	if err := os.WriteFile(filepath.Join(o.dir, "config.yaml"), good, 0o600); err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -49,6 +50,9 @@ func newService() *cobra.Command {
 					return err
 				}
 				client, err := control.Dial(c.StateDir)
+				if errors.Is(err, control.ErrNoDaemon) {
+					return failed(fmt.Errorf("%w; one that was started with another state_dir must be restarted", err))
+				}
 				if err != nil {
 					return failed(err)
 				}

@@ -36,10 +36,10 @@ type workshop struct {
 // the lock of the state directory: with a daemon running it fails.
 func openWorkshop(ctx context.Context, c *config.Config, log *zap.Logger, of []*config.Source, observe func(ingest.Event)) (_ *workshop, err error) {
 	if err := owner.Adopt(c.StateDir); err != nil {
-		return nil, failed(err)
+		return nil, failed(inKey("state_dir", err))
 	}
 	if err := os.MkdirAll(c.StateDir, 0o700); err != nil {
-		return nil, failed(fmt.Errorf("make state directory: %w", err))
+		return nil, failed(inKey("state_dir", err))
 	}
 	w := &workshop{config: c, log: log, quarantine: quarantine.Open(quarantineDir(c))}
 	defer func() {
@@ -54,11 +54,11 @@ func openWorkshop(ctx context.Context, c *config.Config, log *zap.Logger, of []*
 		return nil, failed(err)
 	}
 	if w.repository, err = openRepository(c.Repository); err != nil {
-		return nil, failed(err)
+		return nil, failed(inKey("repository.path", err))
 	}
 	sp, err := spool.Open(c.Spool)
 	if err != nil {
-		return nil, failed(err)
+		return nil, failed(inKey("spool", err))
 	}
 	var mailboxes []ingest.Mailbox
 	for _, s := range of {
@@ -88,6 +88,9 @@ func (w *workshop) close() error {
 	return errors.Join(errs...)
 }
 
+// inKey says which key of the configuration an error is about.
+func inKey(key string, err error) error { return fmt.Errorf("%s: %w", key, err) }
+
 func quarantineDir(c *config.Config) string { return filepath.Join(c.StateDir, "quarantine") }
 
 func ledgerPath(c *config.Config) string {
@@ -97,7 +100,7 @@ func ledgerPath(c *config.Config) string {
 // readLedger opens the ledger for reading, beside a daemon or without one.
 func readLedger(ctx context.Context, c *config.Config) (ledger.Reader, error) {
 	if err := owner.Adopt(c.StateDir); err != nil {
-		return nil, failed(err)
+		return nil, failed(inKey("state_dir", err))
 	}
 	l, err := ledger.ReadSQLite(ctx, ledgerPath(c))
 	if errors.Is(err, os.ErrNotExist) {
@@ -119,18 +122,18 @@ func withEngine[In, Out any](ctx context.Context, s *settings, c *config.Config,
 	if !errors.Is(err, control.ErrNoDaemon) {
 		return out, failed(err)
 	}
-	log, closeLog, err := s.newLog(c.Log, errs)
+	log, err := s.openLog(c, errs)
 	if err != nil {
 		return out, err
 	}
 	sources, err := chosen(c, nil)
 	if err != nil {
-		return out, err
+		return out, errors.Join(err, log.close())
 	}
-	w, err := openWorkshop(ctx, c, log, sources, nil)
+	w, err := openWorkshop(ctx, c, log.Logger, sources, nil)
 	if err != nil {
-		return out, errors.Join(err, closeLog())
+		return out, errors.Join(err, log.close())
 	}
 	out, err = alone(ctx, w, in)
-	return out, failed(errors.Join(err, w.close(), closeLog()))
+	return out, failed(errors.Join(err, w.close(), log.close()))
 }

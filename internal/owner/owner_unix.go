@@ -29,14 +29,14 @@ func Adopt(dir string) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("find the owner of the state directory: %w", err)
+		return fmt.Errorf("find the owner of the folder: %w", err)
 	}
 	if !info.IsDir() {
-		return fmt.Errorf("find the owner of the state directory: %s is no directory", dir)
+		return fmt.Errorf("%s is a file, not a folder", dir)
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
-		return fmt.Errorf("find the owner of the state directory: %s has none", dir)
+		return fmt.Errorf("find the owner of the folder: %s has none", dir)
 	}
 	if stat.Uid == 0 {
 		return nil
