@@ -92,15 +92,22 @@ func check(cmd *cobra.Command, names []string, offline, asJSON bool) error {
 	}
 	if !offline {
 		// The answers depend on who asks: look as the service would.
-		for _, dir := range []string{c.StateDir, c.Repository.Path} {
-			if err := owner.Adopt(dir); err != nil {
-				return failed(err)
+		for _, p := range []place{{"state_dir", c.StateDir}, {"repository.path", c.Repository.Path}} {
+			if info, err := os.Stat(p.path); err != nil || !info.IsDir() {
+				continue // said below
 			}
+			if err := owner.Adopt(p.path); err != nil {
+				return failed(inKey(p.key, err))
+			}
+		}
+		logFile, err := s.logFile(c.Log)
+		if err != nil {
+			return failed(err)
 		}
 		p.line("repository %s", c.Repository.Path)
 		report.Repository = p.findings(probeRepository(cmd.Context(), c))
 		p.line("state %s", c.StateDir)
-		report.State = p.findings(probeState(cmd.Context(), c))
+		report.State = p.findings(probeState(cmd.Context(), c, logFile))
 		for _, src := range of {
 			p.line("source %s (%s)", src.Name, src.Type)
 			report.Sources = append(report.Sources, sourceFindings{Name: src.Name, OK: true, Steps: probeSource(cmd.Context(), src, p)})
@@ -201,12 +208,13 @@ func probeRepository(ctx context.Context, c *config.Config) []finding {
 	if daemonRuns(c) {
 		return []finding{findingOf("write", "in use by the running daemon", nil)}
 	}
-	if f, there := missing(c.Repository.Path); !there {
+	at := place{"repository.path", c.Repository.Path}
+	if f, there := at.checkFolder("open"); !f.OK || !there {
 		return []finding{f}
 	}
 	r, err := openRepository(c.Repository)
 	if err != nil {
-		return []finding{findingOf("open", "", err)}
+		return []finding{at.refused("open", err)}
 	}
 	var out []finding
 	if prober, ok := r.(store.Prober); ok {
@@ -222,51 +230,51 @@ func probeRepository(ctx context.Context, c *config.Config) []finding {
 	return out
 }
 
-// probeState looks whether the ledger can be read and the state written.
-func probeState(ctx context.Context, c *config.Config) []finding {
-	if f, there := missing(c.StateDir); !there {
-		return []finding{f}
+// probeState looks whether the ledger can be read, and what else is written be
+// written.
+func probeState(ctx context.Context, c *config.Config, logFile string) []finding {
+	state, there := place{"state_dir", c.StateDir}.checkFolder("write")
+	out := []finding{state}
+	if there {
+		out = append(out, probeLedger(ctx, c))
 	}
-	f, err := os.CreateTemp(c.StateDir, ".check-*")
-	if err == nil {
-		err = errors.Join(f.Close(), os.Remove(f.Name()))
+	for _, p := range []struct {
+		step string
+		place
+	}{{"ledger", place{"ledger", filepath.Dir(ledgerPath(c))}}, {"spool", place{"spool", c.Spool}}} {
+		if !filepath.IsAbs(p.path) {
+			continue // not on a disk
+		}
+		// A folder in that of the state is made in it.
+		if rel, err := filepath.Rel(c.StateDir, p.path); err == nil && filepath.IsLocal(rel) {
+			if _, err := os.Stat(p.path); rel == "." || errors.Is(err, fs.ErrNotExist) || !state.OK {
+				continue
+			}
+		}
+		f, _ := p.checkFolder(p.step)
+		out = append(out, f)
 	}
-	out := []finding{findingOf("write", "can be written to", err)}
+	if logFile != "" {
+		out = append(out, place{"log.file", logFile}.checkFile("log"))
+	}
+	return out
+}
+
+func probeLedger(ctx context.Context, c *config.Config) finding {
 	l, err := ledger.ReadSQLite(ctx, ledgerPath(c))
 	if errors.Is(err, fs.ErrNotExist) {
-		return append(out, findingOf("ledger", "none yet; the first run makes it", nil))
+		return findingOf("ledger", "none yet; the first run makes it", nil)
 	}
 	if err != nil {
-		return append(out, findingOf("ledger", "", err))
+		return place{"ledger", ledgerPath(c)}.wrong("ledger", err, "if it is damaged, put back the last backup of the state directory")
 	}
 	n, err := l.Count(ctx, "")
 	total := 0
 	for _, k := range n {
 		total += k
 	}
-	return append(out, findingOf("ledger", fmt.Sprintf("%s, %d in quarantine", count(total, "message", "messages"), n[ledger.Quarantined]+n[ledger.Parked]),
-		errors.Join(err, l.Close())))
-}
-
-// missing says of a folder that is not there yet whether it can be made. Check
-// itself makes none: it would belong to whoever checks.
-func missing(dir string) (f finding, there bool) {
-	_, err := os.Stat(dir)
-	if err == nil {
-		return finding{}, true
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return findingOf("open", "", err), false
-	}
-	parent := dir
-	for errors.Is(err, fs.ErrNotExist) && parent != filepath.Dir(parent) {
-		parent = filepath.Dir(parent)
-		var info fs.FileInfo
-		if info, err = os.Stat(parent); err == nil && !info.IsDir() {
-			err = fmt.Errorf("%s is no folder", parent)
-		}
-	}
-	return findingOf("open", "not there yet; the first run makes it in "+parent, err), false
+	return findingOf("ledger", fmt.Sprintf("%s, %d in quarantine", count(total, "message", "messages"), n[ledger.Quarantined]+n[ledger.Parked]),
+		errors.Join(err, l.Close()))
 }
 
 func daemonRuns(c *config.Config) bool {

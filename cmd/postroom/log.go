@@ -49,11 +49,9 @@ func (s *settings) openLog(c *config.Config, errs io.Writer) (*logbook, error) {
 // newLog returns the log that settings and configuration ask for. Lines for
 // standard error go to errs.
 func (s *settings) newLog(c config.Log, errs io.Writer) (*logbook, error) {
-	// The file's values were read strictly; flags and environment stand above.
-	if err := s.viper.MergeConfigMap(map[string]any{"log": map[string]any{
-		"level": c.Level, "format": c.Format, "file": c.File,
-	}}); err != nil {
-		return nil, fmt.Errorf("merge log settings: %w", err)
+	name, err := s.logFile(c)
+	if err != nil {
+		return nil, err
 	}
 	level, err := zapcore.ParseLevel(s.viper.GetString("log.level"))
 	if err != nil {
@@ -75,7 +73,7 @@ func (s *settings) newLog(c config.Log, errs io.Writer) (*logbook, error) {
 	}
 	l := &logbook{}
 	out := zapcore.Lock(zapcore.AddSync(errs))
-	if name := s.viper.GetString("log.file"); name != "" {
+	if name != "" {
 		l.file = &logFile{name: name}
 		if err := l.file.reopen(); err != nil {
 			return nil, failed(err)
@@ -84,6 +82,18 @@ func (s *settings) newLog(c config.Log, errs io.Writer) (*logbook, error) {
 	}
 	l.Logger = zap.New(zapcore.NewCore(encoder, out, level), zap.ErrorOutput(zapcore.Lock(zapcore.AddSync(errs))))
 	return l, nil
+}
+
+// logFile merges the settings of the log, and returns the file that is logged to,
+// or "".
+func (s *settings) logFile(c config.Log) (string, error) {
+	// The file's values were read strictly; flags and environment stand above.
+	if err := s.viper.MergeConfigMap(map[string]any{"log": map[string]any{
+		"level": c.Level, "format": c.Format, "file": c.File,
+	}}); err != nil {
+		return "", fmt.Errorf("merge log settings: %w", err)
+	}
+	return s.viper.GetString("log.file"), nil
 }
 
 // logFile is a file that a log is appended to.

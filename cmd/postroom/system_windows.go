@@ -3,6 +3,7 @@ package main
 import (
 	"io/fs"
 	"os"
+	"os/user"
 )
 
 // reloadSignal is nil: Windows has none; postroom service reload asks instead.
@@ -11,3 +12,12 @@ var reloadSignal os.Signal
 // ownedBySelf reports that the file belongs to the user of this process: the
 // folder of temporary files is the user's own.
 func ownedBySelf(fs.FileInfo) bool { return true }
+
+// thisUser names the user of this process.
+func thisUser() string {
+	u, err := user.Current()
+	if err != nil {
+		return "the user"
+	}
+	return "user " + u.Username
+}

@@ -23,6 +23,16 @@ type volume struct {
 	free    uint64 // bytes that this user may still write
 }
 
+// Free returns how many bytes this user may still write to the file system of the
+// file or folder.
+func Free(name string) (uint64, error) {
+	v, err := inspect(name)
+	if err != nil {
+		return 0, fmt.Errorf("free space of %s: %w", name, err)
+	}
+	return v.free, nil
+}
+
 // Probe implements [store.Prober]. It warns of network file systems, of file
 // systems that do not tell upper from lower case where that is not usual, and
 // of less than 1 GB of space.

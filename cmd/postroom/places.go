@@ -1,0 +1,116 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"postroom/store/filesystem"
+)
+
+// place is a folder or file of the configuration that postroom writes to.
+type place struct {
+	key  string // of the configuration
+	path string
+}
+
+// scarce is the number of free bytes with which nothing can be relied on to be
+// filed.
+const scarce = 20_000_000
+
+// checkFolder says whether a folder can be written to or, if it is missing, be
+// made. It leaves nothing behind: what it made would belong to whoever checks.
+func (p place) checkFolder(step string) (f finding, there bool) {
+	dir, there := p.path, true
+	info, err := os.Stat(dir)
+	for errors.Is(err, fs.ErrNotExist) && dir != filepath.Dir(dir) {
+		dir, there = filepath.Dir(dir), false
+		info, err = os.Stat(dir)
+	}
+	switch {
+	case errors.Is(err, syscall.ENOTDIR):
+		return p.wrong(step, fmt.Errorf("%s lies in a file, not in a folder", p.path), "set %s to a folder that can be made", p.key), false
+	case err != nil:
+		return p.refused(step, err), false
+	case !info.IsDir():
+		return p.wrong(step, fmt.Errorf("%s is a file, not a folder", dir), "move that file away, or set %s to another folder", p.key), false
+	}
+	if err := tryFolder(dir, there); err != nil {
+		return p.refused(step, err), false
+	}
+	if free, err := filesystem.Free(dir); err != nil {
+		return p.refused(step, err), there
+	} else if free < scarce {
+		return p.wrong(step, fmt.Errorf("only %.1f MB of the disk of %s are free", float64(free)/1e6, dir), "make room, or set %s to a folder on another disk", p.key), there
+	}
+	if !there {
+		return findingOf(step, "not there yet; the first run makes it in "+dir, nil), false
+	}
+	return findingOf(step, "can be written to", nil), true
+}
+
+// tryFolder makes and removes a file in the folder, or another folder.
+func tryFolder(dir string, file bool) error {
+	if !file {
+		name, err := os.MkdirTemp(dir, ".check-*")
+		if err != nil {
+			return err
+		}
+		return os.Remove(name)
+	}
+	f, err := os.CreateTemp(dir, ".check-*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// checkFile says whether a file can be appended to, or be made.
+func (p place) checkFile(step string) finding {
+	info, err := os.Stat(p.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		dir := filepath.Dir(p.path)
+		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+			return p.wrong(step, fmt.Errorf("there is no folder %s", dir), "make that folder, for the user that postroom runs as, or set %s to a file in another", p.key)
+		}
+		if err := tryFolder(dir, true); err != nil {
+			return p.refused(step, err)
+		}
+		return findingOf(step, "not there yet; can be made", nil)
+	case err == nil && info.IsDir():
+		return p.wrong(step, fmt.Errorf("%s is a folder, not a file", p.path), "set %s to a file in it", p.key)
+	case err != nil:
+		return p.refused(step, err)
+	}
+	f, err := os.OpenFile(p.path, os.O_APPEND|os.O_WRONLY, 0)
+	if err == nil {
+		err = f.Close()
+	}
+	if err != nil {
+		return p.refused(step, err)
+	}
+	return findingOf(step, p.path+" can be appended to", nil)
+}
+
+// refused is the finding for what the operating system says.
+func (p place) refused(step string, err error) finding {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return p.wrong(step, err, "give %s, as which postroom runs, the right to write there, or set %s to another place", thisUser(), p.key)
+	case errors.Is(err, syscall.EROFS):
+		return p.wrong(step, err, "that file system is mounted read-only: mount it writable, or set %s to another place", p.key)
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return p.wrong(step, err, "the disk or the quota is full: make room, or set %s to another disk", p.key)
+	}
+	return p.wrong(step, err, "set %s to a place that can be written to", p.key)
+}
+
+func (p place) wrong(step string, err error, remedy string, args ...any) finding {
+	f := findingOf(step, "", inKey(p.key, err))
+	f.Remedy = fmt.Sprintf(remedy, args...)
+	return f
+}
