@@ -18,7 +18,6 @@ import (
 	"postroom/internal/control"
 	"postroom/internal/owner"
 	"postroom/sources"
-	"postroom/store"
 )
 
 // finding is one thing that check looked at.
@@ -209,20 +208,26 @@ func probeRepository(ctx context.Context, c *config.Config) []finding {
 		return []finding{findingOf("write", "in use by the running daemon", nil)}
 	}
 	at := place{"repository.path", c.Repository.Path}
-	if f, there := at.checkFolder("open"); !f.OK || !there {
+	// A folder that is missing where one was used before is an error.
+	identities, err := readIdentities(c.StateDir)
+	if err != nil {
+		return []finding{findingOf("open", "", err)}
+	}
+	if f, there := at.checkFolder("open"); !f.OK || !there && identities[at.path] == "" {
 		return []finding{f}
 	}
-	r, err := openRepository(c.Repository)
+	r, _, err := openRepository(c)
+	if remedy := sources.RemedyOf(err); remedy != "" {
+		return []finding{at.wrong("open", err, "%s", remedy)}
+	}
 	if err != nil {
 		return []finding{at.refused("open", err)}
 	}
 	var out []finding
-	if prober, ok := r.(store.Prober); ok {
-		warnings, err := prober.Probe(ctx)
-		out = append(out, findingOf("write", "can be written to", err))
-		for _, w := range warnings {
-			out = append(out, finding{Step: "warning", OK: true, Detail: w})
-		}
+	warnings, err := r.Probe(ctx)
+	out = append(out, findingOf("write", "can be written to", err))
+	for _, w := range warnings {
+		out = append(out, finding{Step: "warning", OK: true, Detail: w})
 	}
 	if err := r.Close(); err != nil {
 		out = append(out, findingOf("close", "", err))

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -13,8 +12,6 @@ import (
 	"postroom/internal/secret"
 	"postroom/sources"
 	"postroom/sources/imap"
-	"postroom/store"
-	"postroom/store/filesystem"
 )
 
 // driver is one kind of source.
@@ -57,19 +54,6 @@ func signIn(s *config.Source) (user string, password secret.Value) {
 		return "", secret.Value{}
 	}
 	return s.Credentials.Username, s.Credentials.Password
-}
-
-// openRepository opens the repository of the configuration.
-func openRepository(c config.Repository) (store.Repository, error) {
-	switch c.Type {
-	case "filesystem":
-		r, err := filesystem.Open(c.Path)
-		if err != nil {
-			return nil, err
-		}
-		return r, nil
-	}
-	return nil, fmt.Errorf("repository type %s is unknown", c.Type)
 }
 
 // configDrivers tells the configuration of the drivers.

@@ -53,8 +53,8 @@ func openWorkshop(ctx context.Context, c *config.Config, log *zap.Logger, of []*
 		}
 		return nil, failed(err)
 	}
-	if w.repository, err = openRepository(c.Repository); err != nil {
-		return nil, failed(inKey("repository.path", err))
+	if w.repository, err = useRepository(c); err != nil {
+		return nil, failed(inKey("repository.path", explained(err)))
 	}
 	sp, err := spool.Open(c.Spool)
 	if err != nil {

@@ -17,8 +17,8 @@ import (
 // holds.
 const lockFile = "lock"
 
-// occupy makes the incoming folder, takes its lock and removes everything else
-// from it.
+// occupy makes the incoming folder, takes its lock and removes from it what an
+// earlier process left on its way.
 func occupy(root *os.Root) (_ *flock.Flock, err error) {
 	if err := root.Mkdir(incoming, folderMode); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
@@ -43,14 +43,15 @@ func occupy(root *os.Root) (_ *flock.Flock, err error) {
 	return lock, nil
 }
 
-// sweep removes everything but the lock from the incoming folder.
+// sweep removes everything but the lock and the identity from the incoming
+// folder.
 func sweep(root *os.Root) error {
 	entries, err := fs.ReadDir(root.FS(), incoming)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if e.Name() == lockFile {
+		if e.Name() == lockFile || e.Name() == identityFile {
 			continue
 		}
 		name := path.Join(incoming, e.Name())

@@ -7,8 +7,8 @@
 // with the UTC date on which it was received, its title made safe for every
 // file system, and the first 12 hex digits of its id. The folder holds the
 // document's files and document.json (see [store.MarshalDocument]). The only
-// other thing below the path is .incoming/, which holds the lock and documents
-// on their way.
+// other thing below the path is .incoming/, which holds the lock, the identity
+// of the repository and documents on their way.
 //
 // # How a document becomes visible
 //
@@ -66,10 +66,11 @@ const (
 
 // Repository is a [store.Repository] and [store.Prober]. Make one with Open.
 type Repository struct {
-	path string
-	root *os.Root
-	lock *flock.Flock
-	sync syncer
+	path     string
+	root     *os.Root
+	lock     *flock.Flock
+	identity string
+	sync     syncer
 
 	staged    atomic.Uint64 // folders made in .incoming so far
 	turns     *turns
@@ -89,13 +90,21 @@ var (
 // Open opens the repository at path, a folder that is made if it is missing,
 // and removes what an earlier process left unfinished. Close it after use.
 func Open(path string) (*Repository, error) {
-	return open(path, (*os.File).Sync)
+	return open(path, "", (*os.File).Sync)
+}
+
+// Reopen is Open for the repository of the identity. If another folder or none is
+// at path, as when its disk is not mounted, the error wraps ErrAnother, and
+// nothing is made.
+func Reopen(path, identity string) (*Repository, error) {
+	return open(path, identity, (*os.File).Sync)
 }
 
 // syncer makes what was written to a file or folder durable.
 type syncer func(*os.File) error
 
-func open(name string, sync syncer) (_ *Repository, err error) {
+// open is Open, or Reopen with an identity.
+func open(name, identity string, sync syncer) (_ *Repository, err error) {
 	name, err = filepath.Abs(name)
 	if err != nil {
 		return nil, fmt.Errorf("open repository: %w", err)
@@ -105,18 +114,33 @@ func open(name string, sync syncer) (_ *Repository, err error) {
 			err = fmt.Errorf("open repository %s: %w", name, err)
 		}
 	}()
-	if err := makePath(name); err != nil {
-		return nil, err
+	if identity == "" {
+		if err := makePath(name); err != nil {
+			return nil, err
+		}
 	}
 	root, err := os.OpenRoot(name)
+	if identity != "" && errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: there is no such folder", ErrAnother)
+	}
 	if err != nil {
 		return nil, err
+	}
+	if identity != "" {
+		if err := expect(root, identity); err != nil {
+			return nil, errors.Join(err, root.Close())
+		}
 	}
 	lock, err := occupy(root)
 	if err != nil {
 		return nil, errors.Join(err, root.Close())
 	}
-	r := &Repository{path: name, root: root, lock: lock, sync: sync, turns: newTurns()}
+	r := &Repository{path: name, root: root, lock: lock, identity: identity, sync: sync, turns: newTurns()}
+	if identity == "" {
+		if r.identity, err = r.identify(); err != nil {
+			return nil, errors.Join(fmt.Errorf("give it an identity: %w", err), lock.Unlock(), root.Close())
+		}
+	}
 	r.days = newDays(maxRemembered, r.listDay)
 	r.committer = startCommitter(r)
 	return r, nil
@@ -201,6 +225,9 @@ func (r *Repository) put(ctx context.Context, d *store.Document) (store.Receipt,
 	receipt, err := r.lookUp(k)
 	if !errors.Is(err, store.ErrNotFound) {
 		return receipt, err
+	}
+	if err := r.present(); err != nil {
+		return store.Receipt{}, err
 	}
 	stage := path.Join(incoming, strconv.FormatUint(r.staged.Add(1), 10))
 	err = r.stage(ctx, d, stage)
