@@ -45,6 +45,10 @@ func (p Path) String() string {
 	return strings.Join(escaped, "/")
 }
 
+// Pattern returns the path as it is written where a pattern could stand: it
+// selects this folder and no other.
+func (p Path) Pattern() string { return strings.ReplaceAll(p.String(), "*", "%2A") }
+
 // Equal reports whether both paths name the same folder.
 func (p Path) Equal(q Path) bool { return slices.Equal(p.canonical(), q.canonical()) }
 
