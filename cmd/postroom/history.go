@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -77,37 +78,37 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 }
 
 func history(cmd *cobra.Command, source string, since time.Time, asJSON bool) error {
-	_, c, err := loadConfig(cmd)
+	_, c, err := loadWithoutSecrets(cmd)
 	if err != nil {
 		return err
 	}
-	l, err := readLedger(cmd.Context(), c)
-	if err != nil {
-		return err
-	}
-	defer l.Close()
 	lines := []historyLine{}
-	for e, err := range l.Entries(cmd.Context(), ledger.Query{
-		Source: source, Since: since,
-		States: []ledger.State{ledger.Filed, ledger.Settled, ledger.Quarantined, ledger.Parked, ledger.Discarded},
-	}) {
-		if err != nil {
-			return failed(err)
+	l, err := readLedger(cmd.Context(), c)
+	switch {
+	case errors.Is(err, errNothingYet):
+		fmt.Fprintf(cmd.ErrOrStderr(), "postroom: %v\n", err)
+	case err != nil:
+		return err
+	default:
+		defer l.Close()
+		for e, err := range l.Entries(cmd.Context(), ledger.Query{
+			Source: source, Since: since,
+			States: []ledger.State{ledger.Filed, ledger.Settled, ledger.Quarantined, ledger.Parked, ledger.Discarded},
+		}) {
+			if err != nil {
+				return failed(err)
+			}
+			lines = append(lines, lineOf(e))
 		}
-		lines = append(lines, lineOf(e))
 	}
 	if asJSON {
 		return failed(printJSON(cmd.OutOrStdout(), map[string]any{"history": lines}))
 	}
 	tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "AT\tOUTCOME\tSOURCE\tFOLDER\tTITLE\tDOCUMENT")
+	fmt.Fprintln(tw, "AT\tOUTCOME\tSOURCE\tFOLDER\tTITLE\tDOCUMENT\tREASON")
 	for _, h := range lines {
-		where := h.Location
-		if h.Reason != "" {
-			where = h.Reason
-		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", h.At.Format(time.DateTime), h.Outcome, h.Source,
-			printable(h.Folder, 30), printable(h.Title, 50), printable(where, 200))
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", h.At.Format(time.DateTime), h.Outcome, h.Source,
+			printable(h.Folder, 30), printable(h.Title, 50), printable(h.Location, 200), printable(h.Reason, 200))
 	}
 	return failed(tw.Flush())
 }

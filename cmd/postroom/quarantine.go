@@ -66,18 +66,22 @@ func inQuarantine(ctx context.Context, l ledger.Reader) ([]ledger.Entry, error) 
 }
 
 func listQuarantine(cmd *cobra.Command, asJSON bool) error {
-	_, c, err := loadConfig(cmd)
+	_, c, err := loadWithoutSecrets(cmd)
 	if err != nil {
 		return err
 	}
+	var entries []ledger.Entry
 	l, err := readLedger(cmd.Context(), c)
-	if err != nil {
+	switch {
+	case errors.Is(err, errNothingYet):
+		fmt.Fprintf(cmd.ErrOrStderr(), "postroom: %v\n", err)
+	case err != nil:
 		return err
-	}
-	defer l.Close()
-	entries, err := inQuarantine(cmd.Context(), l)
-	if err != nil {
-		return failed(err)
+	default:
+		defer l.Close()
+		if entries, err = inQuarantine(cmd.Context(), l); err != nil {
+			return failed(err)
+		}
 	}
 	q := quarantine.Open(quarantineDir(c))
 	var records []quarantine.Record
@@ -106,7 +110,7 @@ func listQuarantine(cmd *cobra.Command, asJSON bool) error {
 }
 
 func showQuarantined(cmd *cobra.Command, id string, asJSON bool) error {
-	_, c, err := loadConfig(cmd)
+	_, c, err := loadWithoutSecrets(cmd)
 	if err != nil {
 		return err
 	}
@@ -138,7 +142,7 @@ func showQuarantined(cmd *cobra.Command, id string, asJSON bool) error {
 }
 
 func exportQuarantined(cmd *cobra.Command, id, name string) error {
-	_, c, err := loadConfig(cmd)
+	_, c, err := loadWithoutSecrets(cmd)
 	if err != nil {
 		return err
 	}
@@ -217,11 +221,14 @@ func reconsider(ctx context.Context, w *workshop, in quarantineCall, do func(con
 }
 
 func callQuarantine(cmd *cobra.Command, method string, ids []string, alone func(context.Context, *workshop, quarantineCall) ([]retried, error)) error {
-	s, c, err := loadConfig(cmd)
+	s, c, err := loadWithoutSecrets(cmd)
 	if err != nil {
 		return err
 	}
 	results, err := withEngine(cmd.Context(), s, c, cmd.ErrOrStderr(), method, quarantineCall{ids}, alone)
+	if errors.Is(err, errNothingYet) && len(ids) == 0 {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -519,10 +519,38 @@ func TestOfflineCommands(t *testing.T) {
 			t.Errorf("%q: %+v", args, r)
 		}
 	}
+	// What signs in nowhere needs no password.
+	if err := os.Unsetenv("POSTROOM_TEST_PASSWORD"); err != nil {
+		t.Fatal(err)
+	}
 	for _, args := range [][]string{{"history"}, {"quarantine", "list"}} {
-		if r := o.run(args...); r.status != 1 || !strings.Contains(r.err, "nothing has been filed") {
+		if r := o.run(args...); r.status != 0 || !strings.Contains(r.err, "nothing has been filed") {
 			t.Errorf("%q before anything was filed: %+v", args, r)
 		}
+		r := o.run(append(args, "--json")...)
+		var empty map[string][]any
+		if err := json.Unmarshal([]byte(r.out), &empty); err != nil || r.status != 0 || len(empty) != 1 || len(empty[args[0]]) != 0 || empty[args[0]] == nil {
+			t.Errorf("%q --json before anything was filed: %v, %+v", args, err, r)
+		}
+	}
+	for _, args := range [][]string{{"service", "unit", "--user", "nobody"}} {
+		if r := o.run(args...); r.status != 0 {
+			t.Errorf("%q: %+v", args, r)
+		}
+	}
+	for _, args := range [][]string{{"run", "--once"}, {"check", "--offline"}, {"folders", "--source", "office"}, {"quarantine", "retry"}} {
+		if r := o.run(args...); r.status != 2 || !strings.Contains(r.err, "POSTROOM_TEST_PASSWORD") {
+			t.Errorf("%q without the password: %+v", args, r)
+		}
+	}
+	if err := os.Setenv("POSTROOM_TEST_PASSWORD", "x"); err != nil {
+		t.Fatal(err)
+	}
+	if r := o.run("quarantine", "retry"); r.status != 0 {
+		t.Errorf("retry before anything was filed: %+v", r)
+	}
+	if r := o.run("quarantine", "retry", "0123456789ab"); r.status != 1 || !strings.Contains(r.err, "nothing has been filed") {
+		t.Errorf("retry before anything was filed: %+v", r)
 	}
 	if _, err := os.Stat(filepath.Join(o.dir, "state")); err == nil {
 		t.Error("commands that only read have made a state directory")

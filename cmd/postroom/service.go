@@ -45,7 +45,7 @@ func newService() *cobra.Command {
 		&cobra.Command{
 			Use: "reload", Short: "Make the running daemon take up its changed configuration", Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				_, c, err := loadConfig(cmd)
+				_, c, err := loadWithoutSecrets(cmd)
 				if err != nil {
 					return err
 				}
@@ -64,7 +64,7 @@ func newService() *cobra.Command {
 }
 
 func printUnit(cmd *cobra.Command, user string) error {
-	_, c, err := loadConfig(cmd)
+	_, c, err := loadWithoutSecrets(cmd)
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ import (
 type settings struct {
 	config string
 	viper  *viper.Viper
+	warned bool // the warnings of the configuration were printed
 }
 
 func addSettings(flags *pflag.FlagSet) {
@@ -82,7 +83,11 @@ func workingDir() string {
 
 // load reads the configuration that the settings name, and prints its warnings.
 func (s *settings) load(warnings io.Writer) (*config.Config, error) {
-	c, err := config.Load(s.config, configDrivers())
+	return s.loadWith(config.Load, warnings)
+}
+
+func (s *settings) loadWith(load func(string, []config.Driver) (*config.Config, error), warnings io.Writer) (*config.Config, error) {
+	c, err := load(s.config, configDrivers())
 	if err != nil {
 		var problems config.Problems
 		if errors.As(err, &problems) {
@@ -94,8 +99,11 @@ func (s *settings) load(warnings io.Writer) (*config.Config, error) {
 		return nil, usage("%w", err)
 	}
 	for _, w := range c.Warnings {
-		fmt.Fprintf(warnings, "warning: %v\n", w)
+		if !s.warned {
+			fmt.Fprintf(warnings, "warning: %v\n", w)
+		}
 	}
+	s.warned = true
 	return c, nil
 }
 
@@ -106,6 +114,17 @@ func loadConfig(cmd *cobra.Command) (*settings, *config.Config, error) {
 		return nil, nil, err
 	}
 	c, err := s.load(cmd.ErrOrStderr())
+	return s, c, err
+}
+
+// loadWithoutSecrets is loadConfig for a command that signs in nowhere, and so
+// needs no secret to be there.
+func loadWithoutSecrets(cmd *cobra.Command) (*settings, *config.Config, error) {
+	s, err := readSettings(cmd)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := s.loadWith(config.LoadWithoutSecrets, cmd.ErrOrStderr())
 	return s, c, err
 }
 

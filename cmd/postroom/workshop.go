@@ -97,6 +97,9 @@ func ledgerPath(c *config.Config) string {
 	return strings.TrimPrefix(c.Ledger.Reveal(), "sqlite:")
 }
 
+// errNothingYet is the error of readLedger before the first run.
+var errNothingYet = errors.New("nothing has been filed with this configuration yet")
+
 // readLedger opens the ledger for reading, beside a daemon or without one.
 func readLedger(ctx context.Context, c *config.Config) (ledger.Reader, error) {
 	if err := owner.Adopt(c.StateDir); err != nil {
@@ -104,13 +107,14 @@ func readLedger(ctx context.Context, c *config.Config) (ledger.Reader, error) {
 	}
 	l, err := ledger.ReadSQLite(ctx, ledgerPath(c))
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, failed(fmt.Errorf("there is no ledger at %s yet: nothing has been filed with this configuration", ledgerPath(c)))
+		return nil, failed(fmt.Errorf("%w: there is no ledger at %s", errNothingYet, ledgerPath(c)))
 	}
 	return l, failed(err)
 }
 
 // withEngine calls a method of the running daemon, or else runs alone with an
-// engine of its own.
+// engine of its own. The configuration may be without its secrets. Before the
+// first run the error wraps errNothingYet, and nothing is made.
 func withEngine[In, Out any](ctx context.Context, s *settings, c *config.Config, errs io.Writer, method string, in In, alone func(context.Context, *workshop, In) (Out, error)) (Out, error) {
 	var out Out
 	client, err := control.Dial(c.StateDir)
@@ -120,6 +124,16 @@ func withEngine[In, Out any](ctx context.Context, s *settings, c *config.Config,
 		return out, failed(err)
 	}
 	if !errors.Is(err, control.ErrNoDaemon) {
+		return out, failed(err)
+	}
+	if c, err = s.load(errs); err != nil {
+		return out, err
+	}
+	l, err := readLedger(ctx, c)
+	if err != nil {
+		return out, err
+	}
+	if err := l.Close(); err != nil {
 		return out, failed(err)
 	}
 	log, err := s.openLog(c, errs)

@@ -127,6 +127,17 @@ type entities struct {
 // disabled or in credentials that no enabled source has. The error is [Problems] if what
 // the files hold is not valid, and another if the file cannot be read.
 func Load(path string, drivers []Driver) (*Config, error) {
+	return loadFile(path, drivers, func(*loader) {})
+}
+
+// LoadWithoutSecrets is Load for a command that signs in nowhere: it does not
+// resolve the references in passwords and other secrets, and so needs none. What
+// stands in their place is of no use.
+func LoadWithoutSecrets(path string, drivers []Driver) (*Config, error) {
+	return loadFile(path, drivers, func(l *loader) { l.withoutSecrets = true })
+}
+
+func loadFile(path string, drivers []Driver, option func(*loader)) (*Config, error) {
 	g, err := newGrammar(drivers)
 	if err != nil {
 		return nil, err
@@ -144,12 +155,12 @@ func Load(path string, drivers []Driver) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	return load(g, path, full, data)
+	return load(g, path, full, data, option)
 }
 
 // load reads a configuration whose main file, at the absolute path full, holds
 // data.
-func load(g *grammar, path, full string, data []byte) (*Config, error) {
+func load(g *grammar, path, full string, data []byte, options ...func(*loader)) (*Config, error) {
 	l := &loader{
 		grammar:     g,
 		file:        path,
@@ -159,6 +170,9 @@ func load(g *grammar, path, full string, data []byte) (*Config, error) {
 		named:       make(map[string]Position),
 		notBuilt:    make(map[*Credential][]Problem),
 		used:        make(map[*Credential]bool),
+	}
+	for _, option := range options {
+		option(l)
 	}
 	c := &Config{File: full, Dir: l.dir, Credentials: l.credentials}
 	l.config(c, data)
@@ -195,6 +209,8 @@ type loader struct {
 	incomplete bool
 	// defaultsOpen: which keys the defaults have is not known.
 	defaultsOpen bool
+	// withoutSecrets: references in secrets are not resolved.
+	withoutSecrets bool
 }
 
 func (l *loader) config(c *Config, data []byte) {

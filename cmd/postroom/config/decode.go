@@ -262,6 +262,10 @@ func (s *scope) scalar(n *node, k *key, v reflect.Value) bool {
 		s.wrongType(n, k)
 		return false
 	}
+	if s.withoutSecrets && k.secret && strings.Contains(n.text, "${") {
+		assign(v, "not resolved") // not empty, which would be a missing secret
+		return true
+	}
 	x := s.expand(n)
 	if len(k.enum) == 0 && n.kind == textNode {
 		s.values = append(s.values, n.text)
