@@ -204,10 +204,14 @@ func probeSource(ctx context.Context, s *config.Source, p *checkPrinter) (out []
 }
 
 func probeRepository(ctx context.Context, c *config.Config) []finding {
-	if daemonRuns(c) {
-		return []finding{findingOf("write", "in use by the running daemon", nil)}
-	}
 	at := place{"repository.path", c.Repository.Path}
+	if daemonRuns(c) {
+		f, _ := at.checkFolder("write")
+		if f.OK {
+			f.Detail = "in use by the running daemon"
+		}
+		return []finding{f}
+	}
 	// A folder that is missing where one was used before is an error.
 	identities, err := readIdentities(c.StateDir)
 	if err != nil {
@@ -217,11 +221,8 @@ func probeRepository(ctx context.Context, c *config.Config) []finding {
 		return []finding{f}
 	}
 	r, _, err := openRepository(c)
-	if remedy := sources.RemedyOf(err); remedy != "" {
-		return []finding{at.wrong("open", err, "%s", remedy)}
-	}
 	if err != nil {
-		return []finding{at.refused("open", err)}
+		return []finding{at.finding("open", err)}
 	}
 	var out []finding
 	warnings, err := r.Probe(ctx)
@@ -271,7 +272,7 @@ func probeLedger(ctx context.Context, c *config.Config) finding {
 		return findingOf("ledger", "none yet; the first run makes it", nil)
 	}
 	if err != nil {
-		return place{"ledger", ledgerPath(c)}.wrong("ledger", err, "if it is damaged, put back the last backup of the state directory")
+		return place{"ledger", ledgerPath(c)}.finding("ledger", err)
 	}
 	n, err := l.Count(ctx, "")
 	total := 0

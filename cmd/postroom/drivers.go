@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -37,7 +38,7 @@ func drivers() map[string]driver {
 					AfterFiling: sources.Verb(s.AfterFiling), Log: log,
 				})
 				if err != nil {
-					return nil, err
+					return nil, fmt.Errorf("%s: %w", s.Position, err)
 				}
 				return src, nil
 			},

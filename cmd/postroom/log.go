@@ -41,7 +41,7 @@ func (l *logbook) close() error {
 // standard error go to errs.
 func (s *settings) openLog(c *config.Config, errs io.Writer) (*logbook, error) {
 	if err := owner.Adopt(c.StateDir); err != nil {
-		return nil, failed(inKey("state_dir", err))
+		return nil, failed(explained(place{"state_dir", c.StateDir}.explain(err)))
 	}
 	return s.newLog(c.Log, errs)
 }
@@ -76,7 +76,7 @@ func (s *settings) newLog(c config.Log, errs io.Writer) (*logbook, error) {
 	if name != "" {
 		l.file = &logFile{name: name}
 		if err := l.file.reopen(); err != nil {
-			return nil, failed(err)
+			return nil, failed(explained(place{"log.file", name}.explain(err)))
 		}
 		out = l.file
 	}
@@ -107,7 +107,7 @@ type logFile struct {
 func openLogFile(name string) (*os.File, error) {
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
 	if err != nil {
-		return nil, fmt.Errorf("open log (log.file): %w", err)
+		return nil, fmt.Errorf("open log: %w", err)
 	}
 	return f, nil
 }

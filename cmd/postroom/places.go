@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"postroom/sources"
 	"postroom/store/filesystem"
 )
 
@@ -34,15 +35,15 @@ func (p place) checkFolder(step string) (f finding, there bool) {
 	case errors.Is(err, syscall.ENOTDIR):
 		return p.wrong(step, fmt.Errorf("%s lies in a file, not in a folder", p.path), "set %s to a folder that can be made", p.key), false
 	case err != nil:
-		return p.refused(step, err), false
+		return p.finding(step, err), false
 	case !info.IsDir():
 		return p.wrong(step, fmt.Errorf("%s is a file, not a folder", dir), "move that file away, or set %s to another folder", p.key), false
 	}
 	if err := tryFolder(dir, there); err != nil {
-		return p.refused(step, err), false
+		return p.finding(step, err), false
 	}
 	if free, err := filesystem.Free(dir); err != nil {
-		return p.refused(step, err), there
+		return p.finding(step, err), there
 	} else if free < scarce {
 		return p.wrong(step, fmt.Errorf("only %.1f MB of the disk of %s are free", float64(free)/1e6, dir), "make room, or set %s to a folder on another disk", p.key), there
 	}
@@ -78,39 +79,51 @@ func (p place) checkFile(step string) finding {
 			return p.wrong(step, fmt.Errorf("there is no folder %s", dir), "make that folder, for the user that postroom runs as, or set %s to a file in another", p.key)
 		}
 		if err := tryFolder(dir, true); err != nil {
-			return p.refused(step, err)
+			return p.finding(step, err)
 		}
 		return findingOf(step, "not there yet; can be made", nil)
 	case err == nil && info.IsDir():
 		return p.wrong(step, fmt.Errorf("%s is a folder, not a file", p.path), "set %s to a file in it", p.key)
 	case err != nil:
-		return p.refused(step, err)
+		return p.finding(step, err)
 	}
 	f, err := os.OpenFile(p.path, os.O_APPEND|os.O_WRONLY, 0)
 	if err == nil {
 		err = f.Close()
 	}
 	if err != nil {
-		return p.refused(step, err)
+		return p.finding(step, err)
 	}
 	return findingOf(step, p.path+" can be appended to", nil)
 }
 
-// refused is the finding for what the operating system says.
-func (p place) refused(step string, err error) finding {
+// explain adds to what the operating system, or who works with it, says of the
+// place, the key and what to do.
+func (p place) explain(err error) error {
+	var remedy string
 	switch {
+	case err == nil:
+		return nil
+	case sources.RemedyOf(err) != "":
+		return inKey(p.key, err)
+	case errors.Is(err, filesystem.ErrInUse):
+		remedy = "another postroom is at work there: stop it, or give each a repository of its own"
 	case errors.Is(err, fs.ErrPermission):
-		return p.wrong(step, err, "give %s, as which postroom runs, the right to write there, or set %s to another place", thisUser(), p.key)
+		remedy = fmt.Sprintf("give %s, as which postroom runs, the right to write there, or set %s to another place", thisUser(), p.key)
 	case errors.Is(err, syscall.EROFS):
-		return p.wrong(step, err, "that file system is mounted read-only: mount it writable, or set %s to another place", p.key)
+		remedy = fmt.Sprintf("that file system is mounted read-only: mount it writable, or set %s to another place", p.key)
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return p.wrong(step, err, "the disk or the quota is full: make room, or set %s to another disk", p.key)
+		remedy = fmt.Sprintf("the disk or the quota is full: make room, or set %s to another disk", p.key)
+	case p.key == "ledger":
+		remedy = "if the ledger is damaged, put back the last backup of the state directory"
+	default:
+		remedy = fmt.Sprintf("set %s to a place that can be written to", p.key)
 	}
-	return p.wrong(step, err, "set %s to a place that can be written to", p.key)
+	return (&sources.Error{Err: inKey(p.key, err)}).WithRemedy("%s", remedy)
 }
 
+func (p place) finding(step string, err error) finding { return findingOf(step, "", p.explain(err)) }
+
 func (p place) wrong(step string, err error, remedy string, args ...any) finding {
-	f := findingOf(step, "", inKey(p.key, err))
-	f.Remedy = fmt.Sprintf(remedy, args...)
-	return f
+	return findingOf(step, "", (&sources.Error{Err: inKey(p.key, err)}).WithRemedy(remedy, args...))
 }

@@ -29,14 +29,16 @@ func tlsConfig(host, caFile string) (*tls.Config, error) {
 	}
 	pem, err := os.ReadFile(caFile)
 	if err != nil {
-		return nil, fmt.Errorf("read ca_file: %w", err)
+		return nil, sources.Errorf(sources.Permanent, "read ca_file: %w", err).
+			WithRemedy("set ca_file to a file of PEM certificates that postroom can read, or leave it out")
 	}
 	roots, err := x509.SystemCertPool()
 	if err != nil {
 		return nil, fmt.Errorf("load the system's certificates: %w", err)
 	}
 	if !roots.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("read ca_file %s: it holds no PEM certificate", caFile)
+		return nil, sources.Errorf(sources.Permanent, "read ca_file %s: it holds no PEM certificate", caFile).
+			WithRemedy("convert the certificate to PEM (-----BEGIN CERTIFICATE-----), or leave ca_file out")
 	}
 	cfg.RootCAs = roots
 	return cfg, nil
@@ -93,7 +95,11 @@ func (s *Source) secure(ctx context.Context, bottom *deadline.Conn) (*stream, st
 	switch s.cfg.TLS {
 	case tlsNone:
 		plain := newStream(bottom, bottom)
-		if err := s.awaitGreeting(ctx, plain); err != nil {
+		first, err := s.firstByte(ctx, bottom, plain.r)
+		if err == nil {
+			err = s.checkGreeting(first)
+		}
+		if err != nil {
 			return nil, "", err
 		}
 		return plain, "not encrypted, as configured", nil
@@ -130,11 +136,11 @@ func (s *Source) awaitGreeting(ctx context.Context, top *stream) error {
 // handshake, is an error: it must not be taken for what is sent encrypted.
 func (s *Source) startTLS(ctx context.Context, bottom *deadline.Conn) error {
 	r := bufio.NewReader(bottom)
-	first, err := r.Peek(1)
+	first, err := s.firstByte(ctx, bottom, r)
 	if err != nil {
-		return s.noGreeting(ctx, err)
+		return err
 	}
-	if err := s.checkGreeting(first[0]); err != nil {
+	if err := s.checkGreeting(first); err != nil {
 		return err
 	}
 	greeting, err := readLine(r)

@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -13,10 +14,12 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	goimap "github.com/emersion/go-imap/v2"
 
+	"postroom/internal/deadline"
 	"postroom/sources"
 )
 
@@ -86,6 +89,15 @@ func (s *Source) explainStatus(doing string, status *goimap.Error) *sources.Erro
 		return s.error(sources.Permission, doing, status).
 			WithRemedy("the server accepted the password but does not open the mailbox: IMAP may be switched off for it, " +
 				"or the user name may be wrong for a shared mailbox")
+	}
+	switch {
+	case status.Type == "PREAUTH":
+		return s.error(sources.Temporary, doing, status).
+			WithRemedy("the server signs in by itself before the connection is encrypted, which leaves it unencrypted: use tls: implicit")
+	case status.Type == goimap.StatusResponseTypeBye && status.Code == "":
+		return s.error(sources.Temporary, doing, status).
+			WithRemedy("the server ended the connection: it may be busy or in maintenance, refuse this machine's address, " +
+				"or allow fewer connections (see connections); its log says why")
 	}
 	switch status.Code {
 	case goimap.ResponseCodeAuthenticationFailed, goimap.ResponseCodeAuthorizationFailed, goimap.ResponseCodeExpired:
@@ -170,6 +182,61 @@ func (s *Source) noGreeting(ctx context.Context, err error) error {
 		return e.WithRemedy("the server may be overloaded, or refuse this machine's address")
 	}
 	return e
+}
+
+// impatience is how long a server may say nothing, where it should speak first,
+// before its port is tried for TLS.
+const impatience = 3 * time.Second
+
+// firstByte waits for the first byte that an unencrypted server sends. Since a
+// TLS port waits for the client in turn, it soon tries the port for TLS with a
+// connection of its own, rather than let both wait for each other.
+func (s *Source) firstByte(ctx context.Context, bottom *deadline.Conn, r *bufio.Reader) (byte, error) {
+	trying, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var (
+		isTLS bool
+		wg    sync.WaitGroup
+	)
+	wg.Go(func() {
+		select {
+		case <-time.After(min(impatience, s.cfg.Timeouts.Silence/2)):
+		case <-trying.Done():
+			return
+		}
+		if isTLS = s.speaksTLS(trying); isTLS {
+			bottom.Conn.Close()
+		}
+	})
+	first, err := r.Peek(1)
+	cancel()
+	wg.Wait()
+	switch {
+	case isTLS:
+		return 0, s.error(sources.Permanent, "read greeting", errors.New("the server says nothing before TLS")).
+			WithRemedy("port %s is a TLS port: use tls: implicit", s.port)
+	case err != nil:
+		return 0, s.noGreeting(ctx, err)
+	}
+	return first[0], nil
+}
+
+// speaksTLS reports whether the server answers a TLS handshake as its first
+// message. It sends nothing else.
+func (s *Source) speaksTLS(ctx context.Context) bool {
+	var dialer net.Dialer
+	raw, err := dialer.DialContext(ctx, "tcp", s.server)
+	if err != nil {
+		return false
+	}
+	defer raw.Close()
+	// Whatever is wrong with its certificate, it has one.
+	var (
+		certificate *tls.CertificateVerificationError
+		alert       tls.AlertError
+	)
+	err = tls.Client(raw, &tls.Config{ServerName: s.host, MinVersion: tls.VersionTLS12}).HandshakeContext(ctx)
+	return err == nil || errors.As(err, &certificate) || errors.As(err, &alert)
 }
 
 // checkGreeting explains a first byte that no IMAP server sends.

@@ -71,6 +71,9 @@ func (s *Source) probeFolders(ctx context.Context, c *conn, report func(sources.
 func (s *Source) probeDisposition(ctx context.Context, c *conn) sources.Step {
 	step := sources.Step{Name: "disposition"}
 	verb := s.cfg.AfterFiling
+	if step.Err = s.probeTargets(ctx, c); step.Err != nil {
+		return step
+	}
 	switch verb {
 	case "", sources.Keep:
 		step.Detail = "messages are kept"
@@ -109,6 +112,31 @@ func (s *Source) probeDisposition(ctx context.Context, c *conn) sources.Step {
 	}
 	step.Err = s.probeRights(ctx, c, verb)
 	return step
+}
+
+// probeTargets checks that the server can have the folders that messages are
+// moved to. They need not exist.
+func (s *Source) probeTargets(ctx context.Context, c *conn) error {
+	for _, target := range []struct{ key, path string }{
+		{"filed_folder", s.cfg.FiledFolder}, {"failed_folder", s.cfg.FailedFolder},
+	} {
+		if target.path == "" {
+			continue
+		}
+		path, err := sources.ParsePath(target.path)
+		if err != nil {
+			return s.error(sources.Permanent, "check "+target.key, err)
+		}
+		delimiter, err := c.separator(ctx)
+		if err != nil {
+			return err
+		}
+		if _, err := nameOf(path, delimiter); err != nil {
+			return s.error(sources.Permanent, "check "+target.key, err).
+				WithRemedy("set %s to a folder that the server can have", target.key)
+		}
+	}
+	return nil
 }
 
 // probeRights asks for the rights to the opened folder (RFC 4314), if the

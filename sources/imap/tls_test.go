@@ -88,15 +88,17 @@ func TestConnectFailures(t *testing.T) {
 		{"certificate of tomorrow", imap.Options{Server: tomorrow, CAFile: tomorrowCA}, "tls", sources.Permanent, "clock"},
 		{"TLS 1.1 only", imap.Options{Server: old, CAFile: oldCA}, "tls", sources.Permanent, "TLS 1."},
 		{"TLS on a plaintext port", imap.Options{Server: server.IMAP(), CAFile: server.CAFile()}, "tls", sources.Permanent, "starttls"},
-		{"STARTTLS on a TLS port", imap.Options{Server: server.IMAPS(), TLS: "starttls", CAFile: server.CAFile()}, "tls", sources.Temporary, "implicit"},
+		{"STARTTLS on a TLS port", imap.Options{Server: server.IMAPS(), TLS: "starttls", CAFile: server.CAFile()}, "tls", sources.Permanent, "TLS port: use tls: implicit"},
+		{"no TLS on a TLS port", imap.Options{Server: server.IMAPS(), TLS: "none", AllowPlaintext: true}, "tls", sources.Permanent, "TLS port: use tls: implicit"},
 		{"STARTTLS refused", imap.Options{Server: plain(imaptest.Script{Answer: func(c imaptest.Command) (imaptest.Reply, bool) {
 			return imaptest.Reply{Send: "TAG NO not here\r\n"}, c.Text == "STARTTLS"
 		}}), TLS: "starttls"}, "tls", sources.Permanent, "never falls back"},
 		{"data before TLS", imap.Options{Server: plain(imaptest.Script{Answer: func(c imaptest.Command) (imaptest.Reply, bool) {
 			return imaptest.Reply{Send: "TAG OK go\r\n* CAPABILITY IMAP4rev1\r\nT1 OK injected\r\n"}, c.Text == "STARTTLS"
 		}}), TLS: "starttls"}, "tls", sources.Permanent, ""},
-		{"PREAUTH before TLS", imap.Options{Server: plain(imaptest.Script{Greeting: "* PREAUTH hello"}), TLS: "starttls"}, "tls", sources.Temporary, ""},
-		{"BYE as greeting", imap.Options{Server: plain(imaptest.Script{Greeting: "* BYE busy"}), TLS: "none", AllowPlaintext: true}, "sign-in", sources.Temporary, ""},
+		{"PREAUTH before TLS", imap.Options{Server: plain(imaptest.Script{Greeting: "* PREAUTH hello"}), TLS: "starttls"}, "tls", sources.Temporary, "implicit"},
+		{"BYE as greeting", imap.Options{Server: plain(imaptest.Script{Greeting: "* BYE busy"}), TLS: "none", AllowPlaintext: true}, "sign-in", sources.Temporary, "busy"},
+		{"BYE before TLS", imap.Options{Server: plain(imaptest.Script{Greeting: "* BYE busy"}), TLS: "starttls"}, "tls", sources.Temporary, "busy"},
 		{"a POP3 server", imap.Options{Server: server.POP3(), TLS: "starttls"}, "tls", sources.Permanent, "pop3"},
 		{"a web server", imap.Options{Server: plain(imaptest.Script{Greeting: "HTTP/1.1 400 Bad Request"}), TLS: "starttls"}, "tls", sources.Permanent, "993"},
 		{"no greeting", imap.Options{Server: plain(imaptest.Script{Greeting: "none"}), TLS: "starttls"}, "tls", sources.Temporary, "implicit"},
