@@ -139,11 +139,17 @@ func TestReload(t *testing.T) {
 
 	// Other settings of the log are taken up too.
 	good := o.file("config.yaml")
-	o.replaceConfig(strings.Replace(good, "./postroom.log", "./other.log, format: json", 1))
+	o.replaceConfig(strings.Replace(good, "./postroom.log", "./other.log, format: json, level: debug", 1))
 	if r := o.run("service", "reload"); r.status != 0 {
 		t.Fatalf("%+v", r)
 	}
 	o.eventually("other.log", `"msg":"started"`, 1)
+	o.eventually("other.log", `"msg":"connected"`, 1)
+	for line := range strings.Lines(o.file("other.log")) {
+		if strings.Contains(line, `"connected"`) && strings.Count(line, `"source":`) != 1 {
+			t.Errorf("not one source: %s", line)
+		}
+	}
 
 	// Commands that come in the middle of it wait.
 	done := make(chan struct{})

@@ -115,6 +115,7 @@ func demo(ctx context.Context, out, errs io.Writer, dir string, messages int, on
 		documents.observe(ev)
 	})
 	if err != nil {
+		progress.end()
 		return err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()

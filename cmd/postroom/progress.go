@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"os"
+	"runtime"
 	"sync"
 
 	"github.com/vbauerster/mpb/v8"
@@ -19,19 +20,48 @@ type progress struct {
 	bars  *mpb.Progress // nil without a terminal
 	bar   *mpb.Bar
 	mu    sync.Mutex
-	total int64
-	done  int64
+	tally tally
+}
+
+// tally counts messages: those that are known of so far, and those done with.
+type tally struct {
+	total, done int64
+	left        map[[2]string]int // by source and folder: listed, and not yet done with
+}
+
+func (t *tally) observe(ev ingest.Event) {
+	of := [2]string{ev.Source, ev.Folder}
+	if t.left == nil {
+		t.left = make(map[[2]string]int)
+	}
+	switch {
+	case ev.Kind == ingest.Listed:
+		t.left[of] += ev.Listed
+		t.total += int64(ev.Listed)
+		return
+	case t.left[of] > 0:
+		t.left[of]--
+	default:
+		t.total++ // owed from an earlier run, and not listed
+	}
+	t.done++
+}
+
+// showsBar reports whether a terminal may be sent what draws a bar.
+func showsBar(env func(string) string) bool {
+	term := env("TERM")
+	return env("NO_COLOR") == "" && term != "dumb" && (term != "" || runtime.GOOS == "windows")
 }
 
 func newProgress(errs io.Writer) *progress {
 	p := &progress{errs: errs}
 	f, ok := errs.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	if !ok || !term.IsTerminal(int(f.Fd())) || !showsBar(os.Getenv) {
 		return p
 	}
 	p.bars = mpb.New(mpb.WithOutput(errs), mpb.WithWidth(40))
 	p.bar = p.bars.AddBar(0,
-		mpb.PrependDecorators(decor.Name("filing "), decor.CountersNoUnit("%d of %d")),
+		mpb.PrependDecorators(decor.Name("filing "), decor.CountersNoUnit("%d of %d known so far")),
 		mpb.AppendDecorators(
 			decor.Percentage(decor.WC{W: 5}), decor.Name("  "),
 			decor.AverageSpeed(0, "%.0f/s"), decor.Name("  "),
@@ -77,15 +107,9 @@ func (p *progress) observe(ev ingest.Event) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if ev.Kind == ingest.Listed {
-		p.total += int64(ev.Listed)
-	} else {
-		p.done++
-	}
-	// Messages owed from earlier runs were not listed.
-	p.total = max(p.total, p.done)
-	p.bar.SetTotal(p.total, false)
-	p.bar.SetCurrent(p.done)
+	p.tally.observe(ev)
+	p.bar.SetTotal(p.tally.total, false)
+	p.bar.SetCurrent(p.tally.done)
 }
 
 // end takes the bar away.

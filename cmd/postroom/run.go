@@ -47,6 +47,7 @@ func runOnce(cmd *cobra.Command, names []string, asJSON bool) error {
 	progress := newProgress(cmd.ErrOrStderr())
 	log, err := s.openLog(c, progress.logWriter())
 	if err != nil {
+		progress.end()
 		return err
 	}
 	var troubles troubles
@@ -55,6 +56,7 @@ func runOnce(cmd *cobra.Command, names []string, asJSON bool) error {
 		troubles.observe(ev)
 	})
 	if err != nil {
+		progress.end()
 		return errors.Join(err, log.close())
 	}
 	sums, err := w.engine.Once(cmd.Context())

@@ -424,6 +424,16 @@ func TestQuarantine(t *testing.T) {
 		t.Errorf("%+v", q)
 	}
 	contains(t, o.run("quarantine", "list").out, q.ID, "Order 7")
+	history := strings.Split(o.run("history").out, "\n")
+	document, reason := strings.Index(history[0], "DOCUMENT"), strings.Index(history[0], "REASON")
+	for _, line := range history[1:] {
+		if !strings.Contains(line, "quarantined") {
+			continue
+		}
+		if why := strings.Fields(q.Reason)[0]; strings.TrimSpace(line[document:reason]) != "" || !strings.HasPrefix(line[reason:], why) {
+			t.Errorf("the reason is not in its column:\n%s", strings.Join(history, "\n"))
+		}
+	}
 	contains(t, o.run("quarantine", "show", q.ID).out, q.ID, "Order 7", "2026-03-04T05:06:07Z")
 	file := filepath.Join(o.dir, "exported.eml")
 	if r := o.run("quarantine", "export", q.ID, file); r.status != 0 {
@@ -543,6 +553,9 @@ func TestOfflineCommands(t *testing.T) {
 		if r := o.run(args...); r.status != 0 {
 			t.Errorf("%q: %+v", args, r)
 		}
+	}
+	if r := o.run("service", "unit", "--user", "root;x"); r.status != 2 || r.out != "" || !strings.Contains(r.err, "root;x") {
+		t.Errorf("a user that is none: %+v", r)
 	}
 	for _, args := range [][]string{{"run", "--once"}, {"check", "--offline"}, {"folders", "--source", "office"}, {"quarantine", "retry"}} {
 		if r := o.run(args...); r.status != 2 || !strings.Contains(r.err, "POSTROOM_TEST_PASSWORD") {

@@ -78,7 +78,7 @@ func printUnit(cmd *cobra.Command, user string) error {
 	}
 	text, err := service.Unit(service.UnitOptions{Binary: binary, Config: c.File, User: user, Writable: writable})
 	if err != nil {
-		return failed(err)
+		return usage("%w", err)
 	}
 	_, err = fmt.Fprint(cmd.OutOrStdout(), text)
 	return failed(err)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"regexp"
+	"slices"
 	"strings"
 	"text/template"
 	"unicode/utf8"
@@ -55,6 +57,9 @@ func Unit(o UnitOptions) (string, error) {
 		}
 		if within(p, "/tmp") || within(p, "/var/tmp") {
 			v.PrivateTmp = false
+		}
+		if slices.Contains(v.Mounts, quote(p)) {
+			continue
 		}
 		v.Writable = append(v.Writable, quote("-"+p))
 		v.Mounts = append(v.Mounts, quote(p))
@@ -150,9 +155,13 @@ func checkPath(p string) error {
 	return nil
 }
 
+// userName matches the names that systemd takes (sysusers.d(5)), and those of
+// directories, such as user@example.com. An id will do too.
+var userName = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_.@-]*\$?|[0-9]+)$`)
+
 func checkUser(name string) error {
-	if strings.ContainsFunc(name, isControl) || strings.ContainsAny(name, " %:/\"'\\") {
-		return errors.New("contains a character that no user name may have")
+	if name != "" && !userName.MatchString(name) {
+		return errors.New("is no user name; allowed: letters, digits, _ . @ and -, beginning with a letter or _, or a number")
 	}
 	return nil
 }

@@ -72,14 +72,14 @@ func TestUnit(t *testing.T) {
 		Binary:   "/usr/bin/postroom",
 		Config:   "/etc/postroom/config.yaml",
 		User:     "postroom",
-		Writable: []string{"/srv/documents", "/var/lib/postroom", "/var/lib/postroom/spool/"},
+		Writable: []string{"/srv/documents", "/var/lib/postroom", "/var/lib/postroom/spool/", "/srv/state", "/srv/state", "/srv/state/"},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	u := parseUnit(t, text)
 	for key, want := range map[string][]string{
-		"Unit.RequiresMountsFor":           {"/srv/documents"},
+		"Unit.RequiresMountsFor":           {"/srv/documents", "/srv/state"},
 		"Service.Type":                     {"notify"},
 		"Service.ExecStart":                {"/usr/bin/postroom service run --config /etc/postroom/config.yaml"},
 		"Service.ExecReload":               {"/bin/kill -HUP $MAINPID"},
@@ -91,7 +91,7 @@ func TestUnit(t *testing.T) {
 		"Service.DynamicUser":              nil,
 		"Service.StateDirectory":           {"postroom"},
 		"Service.ProtectSystem":            {"strict"},
-		"Service.ReadWritePaths":           {"-/srv/documents"},
+		"Service.ReadWritePaths":           {"-/srv/documents", "-/srv/state"},
 		"Service.PrivateTmp":               {"yes"},
 		"Service.NoNewPrivileges":          {"yes"},
 		"Service.CapabilityBoundingSet":    {""},
@@ -144,6 +144,9 @@ func TestUnitRefuses(t *testing.T) {
 		{"bytes that are no text", func(o *UnitOptions) { o.Config = "/c\xff" }, "not UTF-8"},
 		{"binary that systemd refuses", func(o *UnitOptions) { o.Binary = `/it's` }, "quote"},
 		{"user of two lines", func(o *UnitOptions) { o.User = "u\nType=oneshot" }, "no user name"},
+		{"user with a command", func(o *UnitOptions) { o.User = "root;x" }, "no user name"},
+		{"user that begins with a dash", func(o *UnitOptions) { o.User = "-x" }, "no user name"},
+		{"two users", func(o *UnitOptions) { o.User = "a b" }, "no user name"},
 		{"user with specifier", func(o *UnitOptions) { o.User = "%u" }, "no user name"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
