@@ -18,6 +18,7 @@ import (
 	"postroom/internal/control"
 	"postroom/internal/owner"
 	"postroom/sources"
+	"postroom/store/filesystem"
 )
 
 // finding is one thing that check looked at.
@@ -91,7 +92,7 @@ func check(cmd *cobra.Command, names []string, offline, asJSON bool) error {
 	}
 	if !offline {
 		// The answers depend on who asks: look as the service would.
-		for _, p := range []place{{"state_dir", c.StateDir}, {"repository.path", c.Repository.Path}} {
+		for _, p := range []place{{key: "state_dir", path: c.StateDir}, {key: "repository.path", path: c.Repository.Path}} {
 			if info, err := os.Stat(p.path); err != nil || !info.IsDir() {
 				continue // said below
 			}
@@ -204,8 +205,17 @@ func probeSource(ctx context.Context, s *config.Source, p *checkPrinter) (out []
 }
 
 func probeRepository(ctx context.Context, c *config.Config) []finding {
-	at := place{"repository.path", c.Repository.Path}
+	at := place{key: "repository.path", path: c.Repository.Path, try: filesystem.Incoming}
+	identities, err := readIdentities(c.StateDir)
+	if err != nil {
+		return []finding{findingOf("open", "", err)}
+	}
 	if daemonRuns(c) {
+		if identity := identities[at.path]; identity != "" {
+			if err := filesystem.Expect(at.path, identity); err != nil {
+				return []finding{at.finding("open", explainAnother(c, err))}
+			}
+		}
 		f, _ := at.checkFolder("write")
 		if f.OK {
 			f.Detail = "in use by the running daemon"
@@ -213,10 +223,6 @@ func probeRepository(ctx context.Context, c *config.Config) []finding {
 		return []finding{f}
 	}
 	// A folder that is missing where one was used before is an error.
-	identities, err := readIdentities(c.StateDir)
-	if err != nil {
-		return []finding{findingOf("open", "", err)}
-	}
 	if f, there := at.checkFolder("open"); !f.OK || !there && identities[at.path] == "" {
 		return []finding{f}
 	}
@@ -239,7 +245,7 @@ func probeRepository(ctx context.Context, c *config.Config) []finding {
 // probeState looks whether the ledger can be read, and what else is written be
 // written.
 func probeState(ctx context.Context, c *config.Config, logFile string) []finding {
-	state, there := place{"state_dir", c.StateDir}.checkFolder("write")
+	state, there := place{key: "state_dir", path: c.StateDir}.checkFolder("write")
 	out := []finding{state}
 	if there {
 		out = append(out, probeLedger(ctx, c))
@@ -247,7 +253,7 @@ func probeState(ctx context.Context, c *config.Config, logFile string) []finding
 	for _, p := range []struct {
 		step string
 		place
-	}{{"ledger", place{"ledger", filepath.Dir(ledgerPath(c))}}, {"spool", place{"spool", c.Spool}}} {
+	}{{"ledger", place{key: "ledger", path: filepath.Dir(ledgerPath(c))}}, {"spool", place{key: "spool", path: c.Spool}}} {
 		if !filepath.IsAbs(p.path) {
 			continue // not on a disk
 		}
@@ -261,7 +267,7 @@ func probeState(ctx context.Context, c *config.Config, logFile string) []finding
 		out = append(out, f)
 	}
 	if logFile != "" {
-		out = append(out, place{"log.file", logFile}.checkFile("log"))
+		out = append(out, place{key: "log.file", path: logFile}.checkFile("log"))
 	}
 	return out
 }
@@ -272,7 +278,7 @@ func probeLedger(ctx context.Context, c *config.Config) finding {
 		return findingOf("ledger", "none yet; the first run makes it", nil)
 	}
 	if err != nil {
-		return place{"ledger", ledgerPath(c)}.finding("ledger", err)
+		return place{key: "ledger", path: ledgerPath(c)}.finding("ledger", err)
 	}
 	n, err := l.Count(ctx, "")
 	total := 0

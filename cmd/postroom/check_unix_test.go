@@ -22,7 +22,7 @@ func TestCheckPlaces(t *testing.T) {
 		{"file for repository", "./documents", "./file", "repository.path: DIR/file is a file, not a folder"},
 		{"file above repository", "./documents", "./file/documents", "repository.path: DIR/file"},
 		{"repository cannot be made", "./documents", "./closed/a/documents", "repository.path: mkdir DIR/closed/"},
-		{"repository closed", "./documents", "./closed", "repository.path: open DIR/closed/"},
+		{"repository closed", "./documents", "./closed", "repository.path: open repository DIR/closed"},
 		{"file for state", "./state", "./file", "state_dir: DIR/file is a file, not a folder"},
 		{"file for spool", "version: 1", "version: 1\nspool: ./file", "spool: DIR/file is a file"},
 		{"closed folder for spool", "version: 1", "version: 1\nspool: ./closed", "spool: open DIR/closed/"},

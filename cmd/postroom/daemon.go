@@ -105,6 +105,13 @@ func (d *daemon) run(ctx context.Context, c *config.Config) (err error) {
 	if err != nil {
 		return err
 	}
+	if f, err := os.Open(d.settings.config); err == nil {
+		f.Close()
+	} else {
+		// Started by root, it now runs as the owner of the state.
+		o.log.Warn("changes of the configuration will not be noticed: this user cannot read it", zap.Error(err))
+		d.look()
+	}
 	// From here on o is open, and served below, which closes it.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

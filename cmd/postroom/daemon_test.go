@@ -72,6 +72,17 @@ func (o *office) eventually(name, text string, n int) {
 	}
 }
 
+// appears waits until the file holds the text.
+func (o *office) appears(name, text string) {
+	o.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(o.file(name), text); {
+		if time.Now().After(deadline) {
+			o.t.Fatalf("%s does not hold %q:\n%s", name, text, o.file(name))
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
 // TestDaemonTakesUpChanges: a change of the file is taken up by itself; one with
 // an error, or that cannot be, is logged once and changes nothing.
 func TestDaemonTakesUpChanges(t *testing.T) {
@@ -144,7 +155,7 @@ func TestReload(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	o.eventually("other.log", `"msg":"started"`, 1)
-	o.eventually("other.log", `"msg":"connected"`, 1)
+	o.appears("other.log", `"msg":"connected"`)
 	for line := range strings.Lines(o.file("other.log")) {
 		if strings.Contains(line, `"connected"`) && strings.Count(line, `"source":`) != 1 {
 			t.Errorf("not one source: %s", line)

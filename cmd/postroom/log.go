@@ -41,7 +41,7 @@ func (l *logbook) close() error {
 // standard error go to errs.
 func (s *settings) openLog(c *config.Config, errs io.Writer) (*logbook, error) {
 	if err := owner.Adopt(c.StateDir); err != nil {
-		return nil, failed(explained(place{"state_dir", c.StateDir}.explain(err)))
+		return nil, failed(explained(place{key: "state_dir", path: c.StateDir}.explain(err)))
 	}
 	return s.newLog(c.Log, errs)
 }
@@ -76,7 +76,7 @@ func (s *settings) newLog(c config.Log, errs io.Writer) (*logbook, error) {
 	if name != "" {
 		l.file = &logFile{name: name}
 		if err := l.file.reopen(); err != nil {
-			return nil, failed(explained(place{"log.file", name}.explain(err)))
+			return nil, failed(explained(place{key: "log.file", path: name}.explain(err)))
 		}
 		out = l.file
 	}

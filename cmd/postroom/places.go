@@ -16,6 +16,9 @@ import (
 type place struct {
 	key  string // of the configuration
 	path string
+	// try is the folder in path in which alone something may be tried, if not in
+	// path itself. If it is missing, nothing is.
+	try string
 }
 
 // scarce is the number of free bytes with which nothing can be relied on to be
@@ -39,7 +42,11 @@ func (p place) checkFolder(step string) (f finding, there bool) {
 	case !info.IsDir():
 		return p.wrong(step, fmt.Errorf("%s is a file, not a folder", dir), "move that file away, or set %s to another folder", p.key), false
 	}
-	if err := tryFolder(dir, there); err != nil {
+	try := dir
+	if there {
+		try = filepath.Join(dir, p.try)
+	}
+	if err := tryFolder(try, there); err != nil && !(there && p.try != "" && errors.Is(err, fs.ErrNotExist)) {
 		return p.finding(step, err), false
 	}
 	if free, err := filesystem.Free(dir); err != nil {

@@ -84,13 +84,18 @@ func openRepository(c *config.Config) (*filesystem.Repository, map[string]string
 	} else {
 		r, err = filesystem.Open(c.Repository.Path)
 	}
-	if errors.Is(err, filesystem.ErrAnother) {
-		err = (&sources.Error{Class: sources.Temporary, Err: err}).WithRemedy(
-			"is its disk or share mounted? To begin a new repository there on purpose, or to go on with a copy that has no identity, remove %s",
-			filepath.Join(c.StateDir, identitiesFile))
-	}
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, explainAnother(c, err)
 	}
 	return r, identities, nil
+}
+
+// explainAnother adds to the error that another repository is there, what to do.
+func explainAnother(c *config.Config, err error) error {
+	if !errors.Is(err, filesystem.ErrAnother) {
+		return err
+	}
+	return (&sources.Error{Err: err}).WithRemedy(
+		"is its disk or share mounted? To begin a new repository there on purpose, or to go on with a copy that has no identity, remove %s",
+		filepath.Join(c.StateDir, identitiesFile))
 }

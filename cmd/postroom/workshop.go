@@ -36,10 +36,10 @@ type workshop struct {
 // the lock of the state directory: with a daemon running it fails.
 func openWorkshop(ctx context.Context, c *config.Config, log *zap.Logger, of []*config.Source, observe func(ingest.Event)) (_ *workshop, err error) {
 	if err := owner.Adopt(c.StateDir); err != nil {
-		return nil, failed(explained(place{"state_dir", c.StateDir}.explain(err)))
+		return nil, failed(explained(place{key: "state_dir", path: c.StateDir}.explain(err)))
 	}
 	if err := os.MkdirAll(c.StateDir, 0o700); err != nil {
-		return nil, failed(explained(place{"state_dir", c.StateDir}.explain(err)))
+		return nil, failed(explained(place{key: "state_dir", path: c.StateDir}.explain(err)))
 	}
 	w := &workshop{config: c, log: log, quarantine: quarantine.Open(quarantineDir(c))}
 	defer func() {
@@ -51,14 +51,14 @@ func openWorkshop(ctx context.Context, c *config.Config, log *zap.Logger, of []*
 		if errors.Is(err, ledger.ErrLocked) {
 			return nil, failed(errors.New("another postroom is at work with this configuration: stop it first (postroom service stop), or use the commands that work beside it"))
 		}
-		return nil, failed(explained(place{"ledger", ledgerPath(c)}.explain(err)))
+		return nil, failed(explained(place{key: "ledger", path: ledgerPath(c)}.explain(err)))
 	}
 	if w.repository, err = useRepository(c); err != nil {
-		return nil, failed(explained(place{"repository.path", c.Repository.Path}.explain(err)))
+		return nil, failed(explained(place{key: "repository.path", path: c.Repository.Path}.explain(err)))
 	}
 	sp, err := spool.Open(c.Spool)
 	if err != nil {
-		return nil, failed(explained(place{"spool", c.Spool}.explain(err)))
+		return nil, failed(explained(place{key: "spool", path: c.Spool}.explain(err)))
 	}
 	var mailboxes []ingest.Mailbox
 	for _, s := range of {
@@ -103,7 +103,7 @@ var errNothingYet = errors.New("nothing has been filed with this configuration y
 // readLedger opens the ledger for reading, beside a daemon or without one.
 func readLedger(ctx context.Context, c *config.Config) (ledger.Reader, error) {
 	if err := owner.Adopt(c.StateDir); err != nil {
-		return nil, failed(explained(place{"state_dir", c.StateDir}.explain(err)))
+		return nil, failed(explained(place{key: "state_dir", path: c.StateDir}.explain(err)))
 	}
 	l, err := ledger.ReadSQLite(ctx, ledgerPath(c))
 	if errors.Is(err, os.ErrNotExist) {

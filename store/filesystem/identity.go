@@ -43,6 +43,29 @@ func readIdentity(root *os.Root) (string, error) {
 	return identity, nil
 }
 
+// Expect returns an error, which wraps ErrAnother, unless the repository of the
+// identity is at path. It changes nothing, and may be called beside the process
+// that has the repository open.
+func Expect(path, identity string) error {
+	root, err := openRoot(path)
+	if err == nil {
+		err = errors.Join(expect(root, identity), root.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("repository %s: %w", path, err)
+	}
+	return nil
+}
+
+// openRoot opens the folder of a repository that was used before.
+func openRoot(name string) (*os.Root, error) {
+	root, err := os.OpenRoot(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: there is no such folder", ErrAnother)
+	}
+	return root, err
+}
+
 // expect returns an error if the repository is not the one of the identity.
 func expect(root *os.Root, identity string) error {
 	found, err := readIdentity(root)

@@ -33,7 +33,11 @@ func TestReopen(t *testing.T) {
 	}
 	reopen := func(name string) error {
 		t.Helper()
+		expected := filesystem.Expect(name, id)
 		r, err := filesystem.Reopen(name, id)
+		if (expected == nil) != (err == nil) || errors.Is(expected, filesystem.ErrAnother) != errors.Is(err, filesystem.ErrAnother) {
+			t.Errorf("Expect: %v, Reopen: %v", expected, err)
+		}
 		if err == nil {
 			if r.Identity() != id {
 				t.Errorf("identity %q, want %q", r.Identity(), id)

@@ -9,8 +9,11 @@ import (
 	"postroom/store"
 )
 
-// incoming is the folder below the root that is no source's.
-const incoming = ".incoming"
+// Incoming is the folder below the root that is no source's. Whatever is on its
+// way there when a repository is opened is removed.
+const Incoming = ".incoming"
+
+const incoming = Incoming
 
 // shortID is the number of the id's hex digits in a folder's name.
 const shortID = 12

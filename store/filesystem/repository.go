@@ -119,10 +119,7 @@ func open(name, identity string, sync syncer) (_ *Repository, err error) {
 			return nil, err
 		}
 	}
-	root, err := os.OpenRoot(name)
-	if identity != "" && errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: there is no such folder", ErrAnother)
-	}
+	root, err := openRoot(name)
 	if err != nil {
 		return nil, err
 	}
