@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -153,6 +154,9 @@ func (o *office) filed() []*store.Document {
 	root := filepath.Join(o.dir, "documents")
 	var docs []*store.Document
 	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+		if path == root && errors.Is(err, fs.ErrNotExist) {
+			return nil // nothing was opened yet
+		}
 		if err != nil {
 			return err
 		}

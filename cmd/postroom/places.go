@@ -52,7 +52,8 @@ func (p place) checkFolder(step string) (f finding, there bool) {
 	if free, err := filesystem.Free(dir); err != nil {
 		return p.finding(step, err), there
 	} else if free < scarce {
-		return p.wrong(step, fmt.Errorf("only %.1f MB of the disk of %s are free", float64(free)/1e6, dir), "make room, or set %s to a folder on another disk", p.key), there
+		return p.wrong(step, fmt.Errorf("the disk of %s has only %.1f MB of free space", dir, float64(free)/1e6),
+			"make room, or set %s to a folder on another disk", p.key), there
 	}
 	if !there {
 		return findingOf(step, "not there yet; the first run makes it in "+dir, nil), false
