@@ -40,7 +40,9 @@ type Source interface {
 	// pipelines its requests: one round trip a message is a defect.
 	//
 	// A message that cannot be delivered while the connection is sound is
-	// delivered with Err set; Err is of class Gone only if the server confirms
+	// delivered with Err set, and so is one over which the connection ends even
+	// when it is asked for alone, while others arrive or, if refs names no other,
+	// the server can be reached; Err is of class Gone only if the server confirms
 	// that the message is no longer in the folder. A nil return means that the
 	// server answered for all refs; one that was then not delivered is listed
 	// but withheld (Exchange does this for hours) and will be asked for again.

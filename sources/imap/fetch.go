@@ -24,7 +24,7 @@ const (
 	// assumedSize stands for a size that the listing does not know.
 	assumedSize = 256 << 10
 	// maxReconnects bounds the connections that one Fetch spends on messages
-	// whose answer cannot be read.
+	// over which the connection ends. Finding one takes at most ten.
 	maxReconnects = 16
 	// maxStrikes bounds the memory of such messages.
 	maxStrikes = 1000
@@ -52,8 +52,12 @@ func (s *Source) Fetch(ctx context.Context, folder sources.Folder, refs []source
 		held.release()
 		return bare(err)
 	}
+	f.single = len(wanted) == 1
 	f.plan(wanted)
-	return bare(f.run(ctx, held))
+	if err := f.run(ctx, held); err != nil {
+		return bare(err)
+	}
+	return bare(f.convict(true))
 }
 
 // fetch is one call of Fetch.
@@ -65,17 +69,34 @@ type fetch struct {
 	doing    string
 	validity uint32
 
+	// single is that one message is wanted.
+	single bool
+
 	mu         sync.Mutex
 	jobs       []job
 	reconnects int
+	// sound is that a message has been handed over.
+	sound bool
+	// suspects are the messages over which the connection ended again when they
+	// were asked for alone.
+	suspects []suspect
+}
+
+// suspect is a message over which the connection has ended with err.
+type suspect struct {
+	numbered
+	err error
 }
 
 // job is a set of messages to fetch with one command.
 type job struct {
 	refs []numbered
-	// accused is set when fetching the message alone has ended the connection
-	// once already. There is one message then.
+	// accused is set when the connection has ended over the message before.
+	// There is one message then.
 	accused bool
+	// halve is set when the message that ends the connection is not the first
+	// that did not arrive.
+	halve bool
 }
 
 type numbered struct {
@@ -146,7 +167,7 @@ func (f *fetch) plan(wanted []numbered) {
 	}
 	for _, ref := range wanted {
 		if f.source.suspected(f.folder, ref.Key) {
-			last = append(last, job{refs: []numbered{ref}})
+			last = append(last, job{refs: []numbered{ref}, accused: true})
 			continue
 		}
 		n := ref.Size
@@ -255,8 +276,10 @@ func refusal(err error) bool {
 }
 
 // reschedule decides how to go on with the messages of a job that are left
-// after the connection ended with err: the first of them is accused and tried
-// alone, and if it ends the connection again, delivered with the error.
+// after the connection ended with err. The first of them is accused: it is tried
+// alone. If it is innocent, and the others end the connection before any of them
+// arrives, the server loses what it had sent; then they are halved until one is
+// found. One that ends the connection alone becomes a suspect.
 func (f *fetch) reschedule(j job, rest []numbered, err error) error {
 	if f.countReconnect() > maxReconnects {
 		return err
@@ -267,12 +290,69 @@ func (f *fetch) reschedule(j job, rest []numbered, err error) error {
 		f.retry(job{refs: rest})
 	case j.accused:
 		f.source.strike(f.folder, rest[0].Key)
-		return f.refuse(rest[0].Ref, f.source.error(sources.Temporary, f.doing,
-			fmt.Errorf("message %s: the server's answer for this message cannot be read: %w", rest[0].Key, err)))
+		return f.suspect(rest[0], err)
 	case len(rest) == 1:
 		f.retry(job{refs: rest, accused: true})
+	case j.halve && len(rest) == len(j.refs):
+		half := len(rest) / 2
+		f.retry(job{refs: rest[:half], halve: true}, job{refs: rest[half:], halve: true})
 	default:
-		f.retry(job{refs: rest[:1], accused: true}, job{refs: rest[1:]})
+		f.retry(job{refs: rest[:1], accused: true}, job{refs: rest[1:], halve: true})
+	}
+	return nil
+}
+
+// suspect notes that the connection ended with err when the message was asked
+// for alone. It returns err if that befalls every message: then none is to
+// blame.
+func (f *fetch) suspect(ref numbered, err error) error {
+	f.mu.Lock()
+	f.suspects = append(f.suspects, suspect{ref, err})
+	outage := !f.sound && len(f.suspects) > 1
+	f.mu.Unlock()
+	if outage {
+		return err
+	}
+	return f.convict(false)
+}
+
+// convict delivers the suspects with their errors, once it is certain that the
+// fault is theirs: others arrive, or there is no other and the server can be
+// reached. At the end it returns the error of those of whom it is not.
+func (f *fetch) convict(end bool) error {
+	f.mu.Lock()
+	if !f.sound && !(end && f.single) {
+		defer f.mu.Unlock()
+		if end && len(f.suspects) > 0 {
+			return f.suspects[0].err
+		}
+		return nil
+	}
+	guilty := f.suspects
+	f.suspects = nil
+	f.mu.Unlock()
+	for _, g := range guilty {
+		// What ended the connection, without server and folder once more.
+		var (
+			cause    error
+			lost     *lostError
+			protocol *protocolError
+			remedy   = "the server breaks down over this message, and its log may say why; " +
+				"a message that cannot be repaired can be moved to a folder that is not read"
+		)
+		switch {
+		case errors.As(g.err, &lost):
+			cause = fmt.Errorf("asked for alone, it ends the connection: %w", lost)
+		case errors.As(g.err, &protocol):
+			cause = fmt.Errorf("asked for alone, it ends the connection: %w", protocol)
+			remedy = "the server breaks the rules of IMAP when it sends this message; it can be moved to a folder that is not read"
+		default:
+			cause = g.err
+		}
+		err := f.source.error(sources.Temporary, f.doing, fmt.Errorf("message %s: %w", g.Key, cause)).WithRemedy("%s", remedy)
+		if err := f.refuse(g.Ref, err); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -434,6 +514,9 @@ func (f *fetch) hand(c *conn, ref numbered, m *sources.Message, literal goimap.L
 		f.source.strike(f.folder, ref.Key)
 	} else if err == nil {
 		f.source.acquit(f.folder, ref.Key)
+		f.mu.Lock()
+		f.sound = true
+		f.mu.Unlock()
 	}
 	return err
 }

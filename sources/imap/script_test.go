@@ -735,3 +735,7 @@ func TestNonASCIIFolderOnIMAP4rev2(t *testing.T) {
 		t.Errorf("commands %q: a name in UTF-8 needs ENABLE before", texts)
 	}
 }
+
+func withConnections(n int) func(*imap.Config) {
+	return func(c *imap.Config) { c.Connections = n }
+}
