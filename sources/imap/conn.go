@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -167,13 +168,25 @@ func (c *conn) usable() bool {
 	}
 }
 
-// open selects the folder unless it was selected since the given time. A folder
-// opened writable serves readers too.
+// has reports whether the folder is selected. A folder opened writable serves
+// readers too.
+func (c *conn) has(path string, writable bool) bool {
+	return c.selected.path == path && (c.selected.writable || !writable)
+}
+
+// open selects the folder unless it was selected since the given time.
 func (c *conn) open(ctx context.Context, path string, writable bool, since time.Time) error {
-	s := &c.selected
-	if s.path == path && (s.writable || !writable) && !s.at.Before(since) {
+	if c.has(path, writable) && !c.selected.at.Before(since) {
 		return nil
 	}
+	return c.openAnd(ctx, path, writable, nil)
+}
+
+// openAnd selects the folder and, in the same round trip, performs a further
+// command: then sends it, and returns what waits for its end. A server does
+// nothing of a command that needs a folder if it could not select it (RFC 9051
+// 6.3.2: no mailbox is selected then).
+func (c *conn) openAnd(ctx context.Context, path string, writable bool, then func(*imapclient.Client) (wait func() error)) error {
 	name, err := c.mailbox(ctx, path)
 	if err != nil {
 		return err
@@ -184,14 +197,23 @@ func (c *conn) open(ctx context.Context, path string, writable bool, since time.
 	case <-c.news:
 	default:
 	}
-	var data *goimap.SelectData
+	var (
+		data     *goimap.SelectData
+		selected bool
+	)
 	doing := fmt.Sprintf("open folder %q", path)
 	err = c.run(ctx, doing, func(client *imapclient.Client) error {
+		selecting := client.Select(name, &goimap.SelectOptions{ReadOnly: !writable})
+		wait := func() error { return nil }
+		if then != nil {
+			wait = then(client)
+		}
 		var err error
-		data, err = client.Select(name, &goimap.SelectOptions{ReadOnly: !writable}).Wait()
-		return err
+		data, err = selecting.Wait()
+		selected = err == nil
+		return cmp.Or(err, wait())
 	})
-	if err != nil {
+	if err != nil && !selected {
 		return c.explainOpen(ctx, path, name, err)
 	}
 	if data.UIDValidity == 0 {
@@ -201,7 +223,7 @@ func (c *conn) open(ctx context.Context, path string, writable bool, since time.
 		path: path, writable: writable, at: at, permanent: data.PermanentFlags,
 		counters: counters{validity: data.UIDValidity, next: data.UIDNext, exists: data.NumMessages},
 	}
-	return nil
+	return err
 }
 
 // explainOpen tells a folder that does not exist from one that is refused.
@@ -227,7 +249,7 @@ func (c *conn) explainOpen(ctx context.Context, path, name string, err error) er
 	}
 	var names []string
 	// The names are a courtesy: without them the error still says enough.
-	all, _ := c.list(ctx, "*", false)
+	all, _ := c.list(ctx, false, "*")
 	for _, info := range all {
 		names = append(names, info.Path)
 	}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"reflect"
 	"strings"
 	"time"
 
@@ -208,6 +209,16 @@ func statusLine(line string) *goimap.Error {
 // signIn reads the greeting and the capabilities, and authenticates.
 func (s *Source) signIn(ctx context.Context, c *conn) error {
 	var before goimap.CapSet
+	caps := func(client *imapclient.Client, stale goimap.CapSet) (goimap.CapSet, error) {
+		// The client has them from the greeting or the answer to the sign-in, or
+		// is asking. It may not have noticed yet that a sign-in makes those it has
+		// stale.
+		found := client.Caps()
+		if found != nil && (stale == nil || !same(found, stale)) {
+			return found, nil
+		}
+		return client.Capability().Wait()
+	}
 	err := c.run(ctx, "read greeting", func(client *imapclient.Client) error {
 		if err := client.WaitGreeting(); err != nil {
 			return err
@@ -216,7 +227,7 @@ func (s *Source) signIn(ctx context.Context, c *conn) error {
 			return nil
 		}
 		var err error
-		before, err = client.Capability().Wait()
+		before, err = caps(client, nil)
 		return err
 	})
 	if err != nil {
@@ -229,7 +240,7 @@ func (s *Source) signIn(ctx context.Context, c *conn) error {
 	}
 	return c.run(ctx, "read capabilities", func(client *imapclient.Client) error {
 		var err error
-		if c.caps, err = client.Capability().Wait(); err != nil {
+		if c.caps, err = caps(client, before); err != nil {
 			return err
 		}
 		if c.caps.Has(goimap.CapIMAP4rev2) && c.caps.Has(goimap.CapEnable) {
@@ -240,6 +251,11 @@ func (s *Source) signIn(ctx context.Context, c *conn) error {
 		}
 		return err
 	})
+}
+
+// same reports whether both are one set in memory.
+func same(a, b goimap.CapSet) bool {
+	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
 }
 
 func (s *Source) authenticate(ctx context.Context, c *conn, caps goimap.CapSet) error {

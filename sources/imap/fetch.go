@@ -19,8 +19,11 @@ import (
 
 const (
 	// batchMessages and batchBytes bound the messages of one FETCH.
-	batchMessages = 64
-	batchBytes    = 32 << 20
+	batchMessages = 1000
+	batchBytes    = 64 << 20
+	// shareMessages and shareBytes are what is worth another connection.
+	shareMessages = 64
+	shareBytes    = 4 << 20
 	// assumedSize stands for a size that the listing does not know.
 	assumedSize = 256 << 10
 	// maxReconnects bounds the connections that one Fetch spends on messages
@@ -39,12 +42,12 @@ func (s *Source) Fetch(ctx context.Context, folder sources.Folder, refs []source
 		return s.explain("fetch messages", err)
 	}
 	defer done()
-	f := &fetch{source: s, folder: folder, deliver: deliver, start: time.Now(), doing: fmt.Sprintf("fetch from folder %q", folder.Path)}
+	f := &fetch{source: s, folder: folder, deliver: deliver, since: s.listed(folder), doing: fmt.Sprintf("fetch from folder %q", folder.Path)}
 	wanted, err := f.sort(refs)
 	if err != nil || len(wanted) == 0 {
 		return bare(err)
 	}
-	held, err := s.beginFolder(ctx, folder.Path, false, f.start)
+	held, err := s.beginFolder(ctx, folder.Path, false, f.since)
 	if err != nil {
 		return err
 	}
@@ -65,7 +68,7 @@ type fetch struct {
 	source   *Source
 	folder   sources.Folder
 	deliver  func(sources.Ref, *sources.Message) error
-	start    time.Time
+	since    time.Time
 	doing    string
 	validity uint32
 
@@ -103,6 +106,17 @@ type numbered struct {
 	sources.Ref
 	key
 }
+
+// length is the size of the message, or a guess.
+func (n numbered) length() int64 {
+	if n.Size < 0 {
+		return assumedSize
+	}
+	return n.Size
+}
+
+// ceil returns a/b, rounded up.
+func ceil(a, b int64) int64 { return (a + b - 1) / b }
 
 func (j job) set() goimap.UIDSet {
 	var set goimap.UIDSet
@@ -151,14 +165,22 @@ func (f *fetch) current(validity uint32, wanted []numbered) ([]numbered, error) 
 	return valid, nil
 }
 
-// plan groups the messages into jobs. Those that have ended a connection before
-// come last, and alone, so that they hold up no other.
+// plan groups the messages into jobs: a like share of the bytes for each
+// connection, as every further job costs a round trip. Messages that have ended a
+// connection before come last, and alone, so that they hold up no other.
 func (f *fetch) plan(wanted []numbered) {
 	var (
 		last []job
 		next job
 		size int64
 	)
+	var total int64
+	for _, ref := range wanted {
+		total += ref.length()
+	}
+	connections := int64(f.source.pool.limit())
+	shares := min(connections, max(ceil(int64(len(wanted)), shareMessages), ceil(total, shareBytes)))
+	share := min(batchBytes, ceil(total, shares))
 	flush := func() {
 		if len(next.refs) > 0 {
 			f.jobs = append(f.jobs, next)
@@ -170,11 +192,8 @@ func (f *fetch) plan(wanted []numbered) {
 			last = append(last, job{refs: []numbered{ref}, accused: true})
 			continue
 		}
-		n := ref.Size
-		if n < 0 {
-			n = assumedSize
-		}
-		if len(next.refs) == batchMessages || size+n > batchBytes {
+		n := ref.length()
+		if len(next.refs) == batchMessages || size >= share || size+n > batchBytes {
 			flush()
 		}
 		next.refs = append(next.refs, ref)
@@ -195,7 +214,7 @@ func (f *fetch) run(ctx context.Context, held *session) error {
 			break
 		}
 		group.Go(func() error {
-			helper, err := s.beginHere(ctx, func(c *conn) error { return c.open(ctx, f.folder.Path, false, f.start) })
+			helper, err := s.beginHere(ctx, wish{f.folder.Path, false}, func(c *conn) error { return c.open(ctx, f.folder.Path, false, f.since) })
 			if err != nil {
 				// Many servers allow fewer connections than are configured; the
 				// first one does the work.
@@ -234,7 +253,7 @@ func (f *fetch) work(ctx context.Context, held *session, more func() bool) error
 			continue
 		}
 		held.release()
-		if held, err = f.source.beginFolder(ctx, f.folder.Path, false, f.start); err != nil {
+		if held, err = f.source.beginFolder(ctx, f.folder.Path, false, f.since); err != nil {
 			return err
 		}
 		if held.selected.validity != f.validity {
@@ -477,11 +496,16 @@ func (f *fetch) message(c *conn, msg *imapclient.FetchMessageData, pending map[g
 	if !wanted || !empty {
 		return nil
 	}
-	delete(pending, uid)
 	if size < 0 {
 		size = ref.Size
 	}
-	if null || size != 0 {
+	withheld := null || size != 0
+	if withheld && known == 0 {
+		// It may have been expunged: chase finds out.
+		return nil
+	}
+	delete(pending, uid)
+	if withheld {
 		return f.refuse(ref.Ref, f.source.error(sources.Temporary, f.doing,
 			fmt.Errorf("message %s: the server lists the message but withholds it", ref.Key)))
 	}

@@ -19,12 +19,21 @@ func (s *Source) Folders(ctx context.Context) ([]sources.Folder, error) {
 		return nil, s.explain("list folders", err)
 	}
 	defer done()
-	held, err := s.beginAny(ctx)
+	var (
+		folders []sources.Folder
+		failed  error
+	)
+	held, err := s.begin(ctx, wish{}, func(c *conn) error {
+		if folders, failed = s.resolve(ctx, c); errors.As(failed, new(*lostError)) {
+			return failed
+		}
+		return nil
+	})
 	if err != nil {
-		return nil, err
+		return folders, err
 	}
-	defer held.release()
-	return s.resolve(ctx, held.conn)
+	held.release()
+	return folders, failed
 }
 
 // resolve is Folders on a connection.
@@ -41,12 +50,12 @@ func (s *Source) resolve(ctx context.Context, c *conn) ([]sources.Folder, error)
 		}
 		if all = found; len(found) < len(literal) && c.usable() {
 			// Only for the names of folders like the missing ones.
-			if every, err := c.list(ctx, "*", false); err == nil {
+			if every, err := c.list(ctx, false, "*"); err == nil {
 				all = every
 			}
 		}
 	} else {
-		all, failed = c.list(ctx, "*", false)
+		all, failed = c.list(ctx, false, "*")
 		if failed != nil && len(all) == 0 {
 			return nil, failed
 		}
@@ -90,7 +99,7 @@ func (s *Source) Tree(ctx context.Context) ([]sources.FolderInfo, error) {
 		return nil, err
 	}
 	defer held.release()
-	infos, err := held.list(ctx, "*", true)
+	infos, err := held.list(ctx, true, "*")
 	if err != nil {
 		return infos, err
 	}

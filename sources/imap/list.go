@@ -14,14 +14,17 @@ import (
 )
 
 const (
-	// maxPage bounds the messages of one Next, and with it one answer.
+	// maxPage bounds the messages of one answer.
 	maxPage = 5000
+	// ahead is how many messages a Next asks the server about if fewer are
+	// wanted, as each answer costs a round trip.
+	ahead = 1024
 	// maxMessages bounds a folder: a range takes a server few bytes to send.
 	maxMessages = 20_000_000
 )
 
-// List implements [sources.Source]. With nothing new it costs two round trips,
-// or one on a server without ESEARCH whose counters stand still.
+// List implements [sources.Source]. With nothing new it costs one round trip; on
+// a server without ESEARCH two, now and then, or when its counters have moved.
 func (s *Source) List(ctx context.Context, folder sources.Folder, after sources.Cursor) (sources.Listing, error) {
 	ctx, done, err := s.pool.bind(ctx)
 	if err != nil {
@@ -29,7 +32,16 @@ func (s *Source) List(ctx context.Context, folder sources.Folder, after sources.
 	}
 	defer done()
 	start := time.Now()
-	held, err := s.beginFolder(ctx, folder.Path, false, start)
+	var all goimap.UIDSet
+	held, err := s.begin(ctx, wish{folder.Path, false}, func(c *conn) (err error) {
+		if c.caps.Has(goimap.CapESearch) {
+			// All that such a server sends is a few ranges: cheaper than a second
+			// round trip to ask for it only if something has changed.
+			all, err = c.openSearch(ctx, folder.Path)
+			return err
+		}
+		return c.open(ctx, folder.Path, false, start)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -45,12 +57,13 @@ func (s *Source) List(ctx context.Context, folder sources.Folder, after sources.
 	fresh := start.Sub(before.searched) < s.cfg.Timeouts.Relist && !before.searched.After(start.Add(time.Minute))
 	unchanged := now.next != 0 && now.next == before.next && now.exists == before.exists && !before.searched.IsZero()
 	if !cheap && unchanged && fresh {
-		s.remember(folder, now)
+		s.remember(folder, now, start)
 		return l, nil
 	}
-	all, err := held.search(ctx, folder.Path, &goimap.SearchCriteria{})
-	if err != nil {
-		return nil, err
+	if !cheap {
+		if all, err = held.search(ctx, folder.Path, &goimap.SearchCriteria{}); err != nil {
+			return nil, err
+		}
 	}
 	if count(all) > maxMessages {
 		return nil, s.error(sources.Permanent, fmt.Sprintf("list folder %q", folder.Path),
@@ -63,47 +76,89 @@ func (s *Source) List(ctx context.Context, folder sources.Folder, after sources.
 		l.covered.searched = time.Time{}
 	}
 	l.covered.next, l.covered.exists = 0, 0
-	s.remember(folder, now)
+	s.remember(folder, now, start)
 	return l, nil
 }
 
-// remember keeps the counters of the folder at its last listing, for Wait.
-func (s *Source) remember(folder sources.Folder, now counters) {
+// look is how a folder was when it was last listed.
+type look struct {
+	counters
+	at time.Time
+}
+
+// remember keeps how the folder was, for Wait and for listed.
+func (s *Source) remember(folder sources.Folder, now counters, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.states[folder.Path] = now
+	s.looks[folder.Path] = look{now, at}
+}
+
+// listed returns when the folder was last listed, the zero time if it has not
+// been. Every message known by then is seen by a session that has selected the
+// folder since, and keeps its UID in it (RFC 9051 2.3.1.1).
+func (s *Source) listed(folder sources.Folder) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.looks[folder.Path].at
 }
 
 // search returns the UIDs of the selected folder that match.
 func (c *conn) search(ctx context.Context, path string, criteria *goimap.SearchCriteria) (goimap.UIDSet, error) {
+	var set goimap.UIDSet
+	err := c.run(ctx, fmt.Sprintf("list folder %q", path), func(client *imapclient.Client) error {
+		return c.sendSearch(client, criteria, &set)()
+	})
+	if err != nil {
+		return nil, err
+	}
+	return set, c.checkSet(path, set)
+}
+
+// openSearch opens the folder anew and returns the UIDs in it, in one round
+// trip.
+func (c *conn) openSearch(ctx context.Context, path string) (goimap.UIDSet, error) {
+	var set goimap.UIDSet
+	err := c.openAnd(ctx, path, false, func(client *imapclient.Client) func() error {
+		return c.sendSearch(client, &goimap.SearchCriteria{}, &set)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return set, c.checkSet(path, set)
+}
+
+// sendSearch sends UID SEARCH and returns what waits for the answer, which goes
+// into set.
+func (c *conn) sendSearch(client *imapclient.Client, criteria *goimap.SearchCriteria, set *goimap.UIDSet) (wait func() error) {
 	var options *goimap.SearchOptions
 	if c.caps.Has(goimap.CapESearch) {
 		options = &goimap.SearchOptions{ReturnAll: true}
 	}
-	var set goimap.UIDSet
-	err := c.run(ctx, fmt.Sprintf("list folder %q", path), func(client *imapclient.Client) error {
-		data, err := client.UIDSearch(criteria, options).Wait()
+	command := client.UIDSearch(criteria, options)
+	return func() error {
+		data, err := command.Wait()
 		if err != nil {
 			return err
 		}
 		switch all := data.All.(type) {
 		case nil:
 		case goimap.UIDSet:
-			set = all
+			*set = all
 		default:
 			return fmt.Errorf("sequence numbers in answer to UID SEARCH")
 		}
 		return nil
-	})
-	if err != nil {
-		return nil, err
 	}
+}
+
+// checkSet refuses what is no UID.
+func (c *conn) checkSet(path string, set goimap.UIDSet) error {
 	for _, r := range set {
 		if r.Start == 0 || r.Stop == 0 {
-			return nil, c.source.error(sources.Temporary, fmt.Sprintf("list folder %q", path), errors.New("the server lists the UID 0"))
+			return c.source.error(sources.Temporary, fmt.Sprintf("list folder %q", path), errors.New("the server lists the UID 0"))
 		}
 	}
-	return set, nil
+	return nil
 }
 
 // listing implements [sources.Listing].
@@ -111,8 +166,10 @@ type listing struct {
 	source *Source
 	folder sources.Folder
 	start  time.Time
-	// left are the messages not yet returned.
-	left goimap.UIDSet
+	// described are messages not yet returned that the server has been asked
+	// about, and left those that it has not.
+	described []sources.Ref
+	left      goimap.UIDSet
 	// covered grows by what Next returns.
 	covered covered
 	// counters are those of the folder when it was searched.
@@ -121,23 +178,44 @@ type listing struct {
 
 // Next implements [sources.Listing].
 func (l *listing) Next(ctx context.Context, most int) ([]sources.Ref, error) {
-	if len(l.left) == 0 {
+	most = max(1, min(most, maxPage))
+	if len(l.described) == 0 && len(l.left) > 0 {
+		if err := l.describe(ctx, max(most, ahead)); err != nil {
+			return nil, err
+		}
+	}
+	if len(l.described) == 0 {
 		return nil, nil
 	}
+	page := l.described[:min(most, len(l.described))]
+	l.described = l.described[len(page):]
+	l.covered.set = slices.Clone(l.covered.set)
+	for _, ref := range page {
+		k, err := parseKey(ref.Key)
+		if err != nil {
+			return nil, err
+		}
+		l.covered.set.AddNum(k.uid)
+	}
+	return slices.Clip(page), nil
+}
+
+// describe asks the server about the next n messages.
+func (l *listing) describe(ctx context.Context, n int) error {
 	s := l.source
 	ctx, done, err := s.pool.bind(ctx)
 	if err != nil {
-		return nil, s.explain("list messages", err)
+		return s.explain("list messages", err)
 	}
 	defer done()
-	page, rest := split(l.left, max(1, min(most, maxPage)))
+	page, rest := split(l.left, n)
 	held, err := s.beginFolder(ctx, l.folder.Path, false, l.start)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer held.release()
 	if held.selected.validity != l.covered.validity {
-		return nil, s.error(sources.Temporary, fmt.Sprintf("list folder %q", l.folder.Path),
+		return s.error(sources.Temporary, fmt.Sprintf("list folder %q", l.folder.Path),
 			errors.New("the folder was renumbered meanwhile (UIDVALIDITY)"))
 	}
 	refs := make([]sources.Ref, 0, count(page))
@@ -146,13 +224,11 @@ func (l *listing) Next(ctx context.Context, most int) ([]sources.Ref, error) {
 	})
 	for _, chunk := range chunks(page, maxPage) {
 		if err := held.describeMessages(ctx, l.folder.Path, chunk, page, refs); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	l.left = rest
-	l.covered.set = slices.Clone(l.covered.set)
-	l.covered.set.AddSet(page)
-	return refs, nil
+	l.described, l.left = refs, rest
+	return nil
 }
 
 // describeMessages fills in what the server tells of the messages in chunk.
@@ -204,7 +280,9 @@ func rank(set goimap.UIDSet, uid goimap.UID) (int, bool) {
 }
 
 // Remaining implements [sources.Listing].
-func (l *listing) Remaining() int { return int(min(count(l.left), 1<<31-1)) }
+func (l *listing) Remaining() int {
+	return int(min(count(l.left)+uint64(len(l.described)), 1<<31-1))
+}
 
 // Cursor implements [sources.Listing].
 func (l *listing) Cursor(again []string) sources.Cursor {
@@ -216,7 +294,7 @@ func (l *listing) Cursor(again []string) sources.Cursor {
 	}
 	c := l.covered
 	c.set = minus(c.set, back)
-	if len(back) > 0 || len(l.left) > 0 {
+	if len(back) > 0 || l.Remaining() > 0 {
 		c.next, c.exists = 0, 0
 	} else if l.counters.next != 0 {
 		c.next, c.exists = l.counters.next, l.counters.exists

@@ -1,9 +1,11 @@
 package imap
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -107,18 +109,25 @@ func (c *conn) mailbox(ctx context.Context, path string) (string, error) {
 // out those that do not exist. It asks for each by name: a LIST of everything
 // fails as a whole on servers that hold one name that breaks the rules.
 func (c *conn) lookup(ctx context.Context, paths []string) ([]sources.FolderInfo, error) {
-	var found []sources.FolderInfo
+	var names []string
 	for _, path := range paths {
 		name, err := c.mailbox(ctx, path)
 		if sources.ClassOf(err) == sources.NotFound {
 			continue
 		} else if err != nil {
-			return found, err
+			return nil, err
 		}
-		infos, err := c.list(ctx, name, false)
-		if err != nil {
-			return found, err
+		names = append(names, name)
+	}
+	var infos []sources.FolderInfo
+	for group := range slices.Chunk(names, listsAtOnce) {
+		more, err := c.list(ctx, false, group...)
+		if infos = append(infos, more...); err != nil {
+			return infos, err
 		}
+	}
+	var found []sources.FolderInfo
+	for _, path := range paths {
 		for _, info := range infos {
 			// A name that holds a wildcard of LIST matches others too.
 			if info.Path == path {
@@ -130,10 +139,14 @@ func (c *conn) lookup(ctx context.Context, paths []string) ([]sources.FolderInfo
 	return found, nil
 }
 
-// list returns the folders that match a LIST pattern, with the number of their
+// listsAtOnce bounds the LIST commands that are sent in one go.
+const listsAtOnce = 32
+
+// list returns the folders that match LIST patterns, with the number of their
 // messages if counts is true and the server tells it cheaply. When the server's
-// answer breaks off, it returns what came before, and the error.
-func (c *conn) list(ctx context.Context, pattern string, counts bool) ([]sources.FolderInfo, error) {
+// answer breaks off, it returns what came before, and the error. It takes one
+// round trip however many patterns there are.
+func (c *conn) list(ctx context.Context, counts bool, patterns ...string) ([]sources.FolderInfo, error) {
 	var options *goimap.ListOptions
 	if c.caps.Has(goimap.CapListExtended) {
 		options = &goimap.ListOptions{ReturnSpecialUse: c.caps.Has(goimap.CapSpecialUse)}
@@ -143,15 +156,22 @@ func (c *conn) list(ctx context.Context, pattern string, counts bool) ([]sources
 	}
 	var infos []sources.FolderInfo
 	err := c.run(ctx, "list folders", func(client *imapclient.Client) error {
-		cmd := client.List("", pattern, options)
-		for data := cmd.Next(); data != nil; data = cmd.Next() {
-			if len(infos) == maxFolders {
-				c.abort()
-				return errors.Join(fmt.Errorf("more than %d folders", maxFolders), cmd.Close())
-			}
-			infos = append(infos, c.describe(data))
+		var commands []*imapclient.ListCommand
+		for _, pattern := range patterns {
+			commands = append(commands, client.List("", pattern, options))
 		}
-		return cmd.Close()
+		var first error
+		for _, cmd := range commands {
+			for data := cmd.Next(); data != nil; data = cmd.Next() {
+				if len(infos) == maxFolders {
+					c.abort()
+					return errors.Join(fmt.Errorf("more than %d folders", maxFolders), cmd.Close())
+				}
+				infos = append(infos, c.describe(data))
+			}
+			first = cmp.Or(first, cmd.Close())
+		}
+		return first
 	})
 	var protocol *protocolError
 	if errors.As(err, &protocol) {

@@ -2,6 +2,7 @@ package imap
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -109,9 +110,10 @@ func (p *pool) contended() bool {
 	return p.queue > 0
 }
 
-// take returns a kept connection that is not known to be dead, or nil. The
-// caller holds a slot.
-func (p *pool) take() *conn {
+// take returns a kept connection that is not known to be dead, or nil: one that
+// has the folder, else one that can read it, else the one used last. The caller
+// holds a slot.
+func (p *pool) take(prefer wish) *conn {
 	for {
 		p.mu.Lock()
 		n := len(p.kept)
@@ -119,8 +121,14 @@ func (p *pool) take() *conn {
 			p.mu.Unlock()
 			return nil
 		}
-		k := p.kept[n-1]
-		p.kept = p.kept[:n-1]
+		best := n - 1
+		for i := n - 1; i >= 0; i-- {
+			if p.kept[i].suits(prefer) > p.kept[best].suits(prefer) {
+				best = i
+			}
+		}
+		k := p.kept[best]
+		p.kept = slices.Delete(p.kept, best, best+1)
 		if k.expiry.Stop() {
 			p.work.Done()
 		}
@@ -130,6 +138,19 @@ func (p *pool) take() *conn {
 		}
 		k.close()
 	}
+}
+
+// suits grades the connection for a caller, higher is better.
+func (c *conn) suits(prefer wish) int {
+	switch {
+	case prefer.path == "":
+		return 0
+	case c.has(prefer.path, prefer.writable):
+		return 2
+	case c.has(prefer.path, false):
+		return 1
+	}
+	return 0
 }
 
 // put gives back a connection and its slot. c may be nil.

@@ -34,7 +34,7 @@ func (s *Source) Probe(ctx context.Context, report func(sources.Step)) {
 		return
 	}
 	defer s.pool.put(nil)
-	if unused := s.pool.take(); unused != nil {
+	if unused := s.pool.take(wish{}); unused != nil {
 		unused.logout()
 	}
 	c, err := s.connect(ctx, report)

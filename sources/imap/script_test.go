@@ -455,7 +455,7 @@ func TestListedWithoutMetadata(t *testing.T) {
 	}
 }
 
-// A poll with nothing new costs two round trips, or one.
+// A poll with nothing new sends two commands, or one.
 func TestPollIsCheap(t *testing.T) {
 	for _, row := range []struct {
 		capabilities string

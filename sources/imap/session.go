@@ -17,17 +17,24 @@ type session struct {
 // begin waits for a connection and performs first on it, a command that may be
 // repeated. If a kept connection turns out to be dead then, a new one takes its
 // place, once.
-func (s *Source) begin(ctx context.Context, first func(*conn) error) (*session, error) {
+// Of the kept connections it prefers one that has the folder.
+func (s *Source) begin(ctx context.Context, prefer wish, first func(*conn) error) (*session, error) {
 	if err := s.pool.slot(ctx); err != nil {
 		return nil, s.explain("wait for a connection", err)
 	}
-	return s.beginHere(ctx, first)
+	return s.beginHere(ctx, prefer, first)
+}
+
+// wish is a folder that a connection had better have selected.
+type wish struct {
+	path     string
+	writable bool
 }
 
 // beginHere is begin for a caller that holds a slot, which it gives back when
 // it fails.
-func (s *Source) beginHere(ctx context.Context, first func(*conn) error) (*session, error) {
-	if c := s.pool.take(); c != nil {
+func (s *Source) beginHere(ctx context.Context, prefer wish, first func(*conn) error) (*session, error) {
+	if c := s.pool.take(prefer); c != nil {
 		err := first(c)
 		if err == nil {
 			return s.hold(c), nil
@@ -57,12 +64,12 @@ func (s *Source) hold(c *conn) *session {
 
 // beginFolder is begin with the folder selected, no earlier than since.
 func (s *Source) beginFolder(ctx context.Context, path string, writable bool, since time.Time) (*session, error) {
-	return s.begin(ctx, func(c *conn) error { return c.open(ctx, path, writable, since) })
+	return s.begin(ctx, wish{path, writable}, func(c *conn) error { return c.open(ctx, path, writable, since) })
 }
 
 // beginAny is begin without a folder.
 func (s *Source) beginAny(ctx context.Context) (*session, error) {
-	return s.begin(ctx, func(c *conn) error {
+	return s.begin(ctx, wish{}, func(c *conn) error {
 		return c.run(ctx, "check the connection", func(client *imapclient.Client) error { return client.Noop().Wait() })
 	})
 }

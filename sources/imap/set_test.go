@@ -150,3 +150,35 @@ func TestNames(t *testing.T) {
 		t.Errorf("a name that cannot exist is %q", name)
 	}
 }
+
+// sparse is a folder of 100,000 messages no two of which have neighbouring UIDs:
+// the costliest there is of its size.
+func sparse() goimap.UIDSet {
+	set := make(goimap.UIDSet, 0, 100_000)
+	for uid := goimap.UID(1); len(set) < cap(set); uid += 2 {
+		set = append(set, goimap.UIDRange{Start: uid, Stop: uid})
+	}
+	return set
+}
+
+// BenchmarkCompareSparse finds that nothing is new among 100,000 messages in as
+// many ranges.
+func BenchmarkCompareSparse(b *testing.B) {
+	set := sparse()
+	cursor := covered{validity: 7, set: set}.cursor()
+	b.ReportAllocs()
+	for b.Loop() {
+		if left := minus(set, parseCursor(cursor).set); len(left) > 0 {
+			b.Fatal(left)
+		}
+	}
+}
+
+// BenchmarkCursorSparse writes the cursor of the same folder.
+func BenchmarkCursorSparse(b *testing.B) {
+	c := covered{validity: 7, set: sparse()}
+	b.ReportAllocs()
+	for b.Loop() {
+		(&listing{covered: c}).Cursor(nil)
+	}
+}

@@ -1,10 +1,11 @@
 package imap
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"time"
+	"sync"
 
 	goimap "github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
@@ -13,7 +14,7 @@ import (
 )
 
 // settleBatch bounds the messages of one command.
-const settleBatch = 100
+const settleBatch = 500
 
 // Settle implements [sources.Source].
 //
@@ -35,7 +36,7 @@ func (s *Source) Settle(ctx context.Context, folder sources.Folder, keys []strin
 		return s.explain("settle messages", err)
 	}
 	defer finish()
-	held, err := s.beginFolder(ctx, folder.Path, true, time.Now())
+	held, err := s.beginFolder(ctx, folder.Path, true, s.listed(folder))
 	if err != nil {
 		return err
 	}
@@ -115,7 +116,7 @@ func (t *settlement) method() (apply, error) {
 }
 
 // batch settles the messages of the set. If the server refuses the set without
-// saying that it would refuse any, each is tried alone.
+// saying that it would refuse any, its halves are tried.
 func (t *settlement) batch(ctx context.Context, set goimap.UIDSet, apply apply) error {
 	left, err := apply(ctx, set)
 	if err == nil {
@@ -138,21 +139,21 @@ func (t *settlement) batch(ctx context.Context, set goimap.UIDSet, apply apply) 
 		t.done(t.key(set[0].Start), err)
 		return nil
 	}
-	var failed error
-	each(set, func(uid goimap.UID) {
-		if failed == nil {
-			failed = t.batch(ctx, goimap.UIDSetNum(uid), apply)
-		}
-	})
-	return failed
+	head, tail := split(set, int(count(set)/2))
+	if err := t.batch(ctx, head, apply); err != nil {
+		return err
+	}
+	return t.batch(ctx, tail, apply)
 }
 
 func (t *settlement) key(uid goimap.UID) string { return key{t.selected.validity, uid}.String() }
 
 func (t *settlement) mark(ctx context.Context, set goimap.UIDSet, flag goimap.Flag) error {
-	return t.run(ctx, t.doing, func(client *imapclient.Client) error {
-		return client.Store(set, &goimap.StoreFlags{Op: goimap.StoreFlagsAdd, Silent: true, Flags: []goimap.Flag{flag}}, nil).Close()
-	})
+	return t.run(ctx, t.doing, func(client *imapclient.Client) error { return t.sendMark(client, set, flag).Close() })
+}
+
+func (t *settlement) sendMark(client *imapclient.Client, set goimap.UIDSet, flag goimap.Flag) *imapclient.FetchCommand {
+	return client.Store(set, &goimap.StoreFlags{Op: goimap.StoreFlagsAdd, Silent: true, Flags: []goimap.Flag{flag}}, nil)
 }
 
 // move performs UID MOVE (RFC 6851).
@@ -197,12 +198,25 @@ func (t *settlement) copy(ctx context.Context, set goimap.UIDSet) (goimap.UIDSet
 	return t.remove(ctx, set)
 }
 
-// remove marks the messages as deleted and expunges these only (RFC 4315 2.1).
+// remove marks the messages as deleted and expunges these only (RFC 4315 2.1),
+// in one round trip. If the server refuses the mark, those of the set are
+// expunged that have it already, which is what was wanted of them. What is still
+// listed is asked afterwards: sent along, the question may be answered with what
+// was there before.
 func (t *settlement) remove(ctx context.Context, set goimap.UIDSet) (goimap.UIDSet, error) {
-	if err := t.mark(ctx, set, goimap.FlagDeleted); err != nil {
-		return nil, err
-	}
-	err := t.run(ctx, t.doing, func(client *imapclient.Client) error { return client.UIDExpunge(set).Close() })
+	err := t.run(ctx, t.doing, func(client *imapclient.Client) error {
+		marking := t.sendMark(client, set, goimap.FlagDeleted)
+		expunging := client.UIDExpunge(set)
+		// Whichever the server answers first: each is drained at once.
+		var (
+			draining sync.WaitGroup
+			expunged error
+		)
+		draining.Go(func() { expunged = expunging.Close() })
+		marked := marking.Close()
+		draining.Wait()
+		return cmp.Or(marked, expunged)
+	})
 	if err != nil {
 		return nil, err
 	}

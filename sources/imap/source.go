@@ -93,8 +93,8 @@ type Source struct {
 	mu sync.Mutex
 	// names are the mailbox names that the server gave for a path.
 	names map[string]string
-	// states are the counters of each folder at its last listing.
-	states map[string]counters
+	// looks are how each folder was at its last listing.
+	looks map[string]look
 	// strikes counts, per folder and key, how often the connection ended while
 	// that message was transferred.
 	strikes map[string]int
@@ -128,7 +128,7 @@ func Open(cfg Config) (*Source, error) {
 		port:    port,
 		log:     cfg.Log,
 		names:   make(map[string]string),
-		states:  make(map[string]counters),
+		looks:   make(map[string]look),
 		strikes: make(map[string]int),
 	}
 	switch cfg.TLS {

@@ -27,9 +27,9 @@ func (s *Source) Wait(ctx context.Context, folder sources.Folder) error {
 	}
 	defer held.release()
 	s.mu.Lock()
-	listed, known := s.states[folder.Path]
+	last, known := s.looks[folder.Path]
 	s.mu.Unlock()
-	if known && listed != held.selected.counters {
+	if known && last.counters != held.selected.counters {
 		return nil
 	}
 	stay, leave := s.pool.guest(ctx, held.conn)
