@@ -20,6 +20,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // settings are what the command line says.
@@ -31,6 +32,8 @@ type settings struct {
 	large    int64
 	dir      string
 	write    string
+	idle     bool
+	window   time.Duration
 }
 
 func main() {
@@ -55,6 +58,8 @@ func run() error {
 	flag.Int64Var(&s.large, "large", 150_000_000, "size of the large message; 0 leaves it out")
 	flag.StringVar(&s.dir, "dir", "", "work in a new folder below this `folder`; its file system is measured")
 	flag.StringVar(&s.write, "write", "", "put the table into this `file`, in place of the one there")
+	flag.BoolVar(&s.idle, "idle", false, "measure only what many folders cost in which nothing happens")
+	flag.DurationVar(&s.window, "window", 3*time.Minute, "how long that is measured, after the first runs")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -66,7 +71,11 @@ func run() error {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return err
 	}
-	return errors.Join(measure(ctx, s, dir), os.RemoveAll(dir))
+	do := measure
+	if s.idle {
+		do = idle
+	}
+	return errors.Join(do(ctx, s, dir), os.RemoveAll(dir))
 }
 
 // measure does everything in dir.
@@ -79,11 +88,8 @@ func measure(ctx context.Context, s settings, dir string) error {
 	if err != nil {
 		return err
 	}
-	progress("building postroom")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(dir, "postroom"), "postroom/cmd/postroom")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build postroom: %w\n%s", err, out)
+	if err := build(ctx, dir); err != nil {
+		return err
 	}
 	h, err := newHall(ctx, s, dir)
 	if err != nil {
@@ -102,6 +108,17 @@ func measure(ctx context.Context, s settings, dir string) error {
 		return nil
 	}
 	return replaceTable(s.write, text)
+}
+
+// build builds postroom into dir.
+func build(ctx context.Context, dir string) error {
+	progress("building postroom")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(dir, "postroom"), "postroom/cmd/postroom")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build postroom: %w\n%s", err, out)
+	}
+	return nil
 }
 
 // loadAverage returns that of the last 1, 5 and 15 minutes.

@@ -3,16 +3,20 @@ package imap
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"reflect"
 	"strings"
+	"sync"
 	"time"
+	"weak"
 
 	goimap "github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
@@ -33,16 +37,42 @@ func tlsConfig(host, caFile string) (*tls.Config, error) {
 		return nil, sources.Errorf(sources.Permanent, "read ca_file: %w", err).
 			WithRemedy("set ca_file to a file of PEM certificates that postroom can read, or leave it out")
 	}
+	if cfg.RootCAs, err = trusted(pem); err != nil {
+		return nil, fmt.Errorf("read ca_file %s: %w", caFile, err)
+	}
+	return cfg, nil
+}
+
+// pools are the certificate pools in use, by the SHA-256 of what is trusted
+// besides the system's: hundreds of sources may name the same file, and a pool is
+// large.
+var pools struct {
+	sync.Mutex
+	by map[[sha256.Size]byte]weak.Pointer[x509.CertPool]
+}
+
+// trusted returns the system's certificates with those of a PEM file.
+func trusted(pem []byte) (*x509.CertPool, error) {
+	sum := sha256.Sum256(pem)
+	pools.Lock()
+	defer pools.Unlock()
+	if roots := pools.by[sum].Value(); roots != nil {
+		return roots, nil
+	}
 	roots, err := x509.SystemCertPool()
 	if err != nil {
 		return nil, fmt.Errorf("load the system's certificates: %w", err)
 	}
 	if !roots.AppendCertsFromPEM(pem) {
-		return nil, sources.Errorf(sources.Permanent, "read ca_file %s: it holds no PEM certificate", caFile).
+		return nil, sources.Errorf(sources.Permanent, "it holds no PEM certificate").
 			WithRemedy("convert the certificate to PEM (-----BEGIN CERTIFICATE-----), or leave ca_file out")
 	}
-	cfg.RootCAs = roots
-	return cfg, nil
+	maps.DeleteFunc(pools.by, func(_ [sha256.Size]byte, p weak.Pointer[x509.CertPool]) bool { return p.Value() == nil })
+	if pools.by == nil {
+		pools.by = make(map[[sha256.Size]byte]weak.Pointer[x509.CertPool])
+	}
+	pools.by[sum] = weak.Make(roots)
+	return roots, nil
 }
 
 // connect opens a connection and signs in. It reports the steps "tcp", "tls"
@@ -125,11 +155,11 @@ func (s *Source) secure(ctx context.Context, bottom *deadline.Conn) (*stream, st
 
 // awaitGreeting waits for the first byte of the greeting and looks at it.
 func (s *Source) awaitGreeting(ctx context.Context, top *stream) error {
-	first, err := top.r.Peek(1)
+	first, err := top.peek()
 	if err != nil {
 		return s.noGreeting(ctx, err)
 	}
-	return s.checkGreeting(first[0])
+	return s.checkGreeting(first)
 }
 
 // startTLS reads the greeting and has the server begin TLS (RFC 9051 6.2.1).

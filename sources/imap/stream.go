@@ -1,7 +1,7 @@
 package imap
 
 import (
-	"bufio"
+	"bytes"
 	"io"
 	"net"
 	"sync"
@@ -10,8 +10,11 @@ import (
 )
 
 // readBuffer is large enough that small messages do not cost a system call
-// each, and small against the memory of a process with many mailboxes.
+// each. A connection has a buffer only while it holds something: a process may
+// keep thousands that are idle.
 const readBuffer = 64 << 10
+
+var readBuffers = sync.Pool{New: func() any { return new([readBuffer]byte) }}
 
 // stream is the connection as the IMAP client sees it: buffered, decrypted, and
 // with every wait bounded by the limits of its bottom.
@@ -21,7 +24,11 @@ type stream struct {
 
 	// start is read before the connection.
 	start io.Reader
-	r     *bufio.Reader
+	// more is that the last read got all that it had room for.
+	more   bool
+	buffer *[readBuffer]byte
+	// rest is what has not been read yet of buffer, which is nil without it.
+	rest []byte
 
 	mu    sync.Mutex
 	cause error
@@ -29,7 +36,17 @@ type stream struct {
 
 // newStream returns the stream of conn, which is bottom itself or TLS on it.
 func newStream(bottom *deadline.Conn, conn net.Conn) *stream {
-	return &stream{Conn: conn, bottom: bottom, r: bufio.NewReaderSize(conn, readBuffer)}
+	return &stream{Conn: conn, bottom: bottom}
+}
+
+// peek returns the first byte, which stays unread. Nothing has been read before.
+func (s *stream) peek() (byte, error) {
+	first := make([]byte, 1)
+	if _, err := io.ReadFull(s.Conn, first); err != nil {
+		return 0, s.keep(err)
+	}
+	s.start = bytes.NewReader(first)
+	return first[0], nil
 }
 
 // Read implements [io.Reader]. The end is io.ErrUnexpectedEOF: a literal that
@@ -42,15 +59,42 @@ func (s *stream) Read(p []byte) (int, error) {
 		}
 		s.start = nil
 	}
+	if len(s.rest) > 0 {
+		return s.drain(p), nil
+	}
 	if err := s.failure(); err != nil {
 		// The IMAP client tries again several times.
 		return 0, err
 	}
-	n, err := s.r.Read(p)
+	n, err := s.buffered(p)
 	if err == io.EOF {
 		err = io.ErrUnexpectedEOF
 	}
 	return n, s.keep(err)
+}
+
+// buffered reads ahead only after a read that got all that it had room for, when
+// the next is likely not to wait.
+func (s *stream) buffered(p []byte) (int, error) {
+	if !s.more || len(p) >= readBuffer {
+		n, err := s.Conn.Read(p)
+		s.more = n == len(p)
+		return n, err
+	}
+	buffer := readBuffers.Get().(*[readBuffer]byte)
+	n, err := s.Conn.Read(buffer[:])
+	s.more, s.buffer, s.rest = false, buffer, buffer[:n]
+	return s.drain(p), err
+}
+
+// drain reads from the buffer.
+func (s *stream) drain(p []byte) int {
+	n := copy(p, s.rest)
+	if s.rest = s.rest[n:]; len(s.rest) == 0 {
+		readBuffers.Put(s.buffer)
+		s.buffer, s.rest = nil, nil
+	}
+	return n
 }
 
 func (s *stream) Write(p []byte) (int, error) {
