@@ -24,6 +24,8 @@ type conn struct {
 	news chan struct{}
 	// unusable is set when the connection must not be used again.
 	unusable bool
+	// answered is when the server has last answered a command to its end.
+	answered time.Time
 	selected opened
 }
 
@@ -93,6 +95,7 @@ func (c *conn) follow(ctx context.Context, doing string, f func(*imapclient.Clie
 	)
 	switch {
 	case err == nil:
+		c.answered = time.Now()
 		return nil
 	case errors.As(err, &ours):
 		return ours
@@ -174,10 +177,14 @@ func (c *conn) has(path string, writable bool) bool {
 	return c.selected.path == path && (c.selected.writable || !writable)
 }
 
-// open selects the folder unless it was selected since the given time.
+// open selects the folder unless it was selected since the given time. Nil means
+// that the connection is alive.
 func (c *conn) open(ctx context.Context, path string, writable bool, since time.Time) error {
 	if c.has(path, writable) && !c.selected.at.Before(since) {
-		return nil
+		if time.Since(c.answered) < c.source.cfg.Timeouts.Trust {
+			return nil
+		}
+		return c.run(ctx, fmt.Sprintf("open folder %q", path), func(client *imapclient.Client) error { return client.Noop().Wait() })
 	}
 	return c.openAnd(ctx, path, writable, nil)
 }

@@ -9,6 +9,7 @@ import (
 
 	goimap "github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
+	"go.uber.org/zap"
 
 	"postroom/sources"
 )
@@ -209,25 +210,46 @@ func (l *listing) describe(ctx context.Context, n int) error {
 	}
 	defer done()
 	page, rest := split(l.left, n)
+	refs := make([]sources.Ref, 0, count(page))
+	each(page, func(uid goimap.UID) {
+		refs = append(refs, sources.Ref{Key: key{l.covered.validity, uid}.String(), Size: -1})
+	})
+	err = l.ask(ctx, page, refs)
+	if broken(err) && ctx.Err() == nil {
+		err = l.ask(ctx, page, refs)
+	}
+	if broken(err) && ctx.Err() == nil {
+		// One message may be to blame that the server cannot describe, or not as
+		// it should. What it is comes to light when they are fetched.
+		s.log.Warn("the server breaks off when it describes messages; they are fetched without",
+			zap.String("folder", l.folder.Path), zap.Int("messages", len(refs)), zap.Error(err))
+		err = nil
+	}
+	if err != nil {
+		return bare(err)
+	}
+	l.described, l.left = refs, rest
+	return nil
+}
+
+// ask fills in what the server tells of the messages in page. An error is
+// [broken] only if it is about them: the folder could be opened then.
+func (l *listing) ask(ctx context.Context, page goimap.UIDSet, refs []sources.Ref) error {
+	s := l.source
 	held, err := s.beginFolder(ctx, l.folder.Path, false, l.start)
 	if err != nil {
-		return err
+		return &callerError{err}
 	}
 	defer held.release()
 	if held.selected.validity != l.covered.validity {
 		return s.error(sources.Temporary, fmt.Sprintf("list folder %q", l.folder.Path),
 			errors.New("the folder was renumbered meanwhile (UIDVALIDITY)"))
 	}
-	refs := make([]sources.Ref, 0, count(page))
-	each(page, func(uid goimap.UID) {
-		refs = append(refs, sources.Ref{Key: key{l.covered.validity, uid}.String(), Size: -1})
-	})
 	for _, chunk := range chunks(page, maxPage) {
 		if err := held.describeMessages(ctx, l.folder.Path, chunk, page, refs); err != nil {
 			return err
 		}
 	}
-	l.described, l.left = refs, rest
 	return nil
 }
 

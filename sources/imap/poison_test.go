@@ -11,6 +11,7 @@ import (
 
 	"postroom/internal/imaptest"
 	"postroom/sources"
+	"postroom/sources/imap"
 )
 
 // many returns messages with the UIDs 1 to n.
@@ -158,5 +159,73 @@ func TestServerThatStaysDown(t *testing.T) {
 	o, err := fetch(t, s, refs(messages))
 	if err == nil || len(o.err) != 0 || len(o.body) != 2 {
 		t.Errorf("%v, %d messages, %v; want an error of the call only", err, len(o.body), o.err)
+	}
+}
+
+// A message that the server cannot describe, or not as it should, holds up no
+// listing.
+func TestMessageThatCannotBeDescribed(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		reply imaptest.Reply
+	}{
+		{"the connection ends", imaptest.Reply{Close: true}},
+		{"a flag that cannot be read", imaptest.Reply{Send: "* 3 FETCH (UID 3 FLAGS (a]b))\r\nTAG OK done\r\n"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			messages := five()
+			connections := 0
+			_, s := scripted(t, imaptest.Script{Messages: messages, Answer: func(c imaptest.Command) (imaptest.Reply, bool) {
+				connections = max(connections, c.Connection)
+				return row.reply, strings.HasPrefix(c.Text, "UID FETCH") && !strings.Contains(c.Text, "BODY") && contains(strings.Fields(c.Text)[2], 3)
+			}})
+			listing, err := s.List(background(t), inbox, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			page, err := listing.Next(background(t), 100)
+			if err != nil || len(page) != len(messages) {
+				t.Fatal(page, err)
+			}
+			if o, err := fetch(t, s, page); err != nil || len(o.body) != len(messages) {
+				t.Errorf("%d messages, %v, %v", len(o.body), o.err, err)
+			}
+			if connections > 3 {
+				t.Errorf("%d connections, want at most 3", connections)
+			}
+		})
+	}
+}
+
+// An outage is one for a listing, too: nothing is listed without what the server
+// could tell of it.
+func TestListingInAnOutage(t *testing.T) {
+	_, s := scripted(t, imaptest.Script{Messages: five(), Answer: func(c imaptest.Command) (imaptest.Reply, bool) {
+		return imaptest.Reply{Close: true}, c.Connection > 1 || strings.HasPrefix(c.Text, "UID FETCH")
+	}})
+	listing, err := s.List(background(t), inbox, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if page, err := listing.Next(background(t), 100); err == nil || sources.ClassOf(err) != sources.Temporary {
+		t.Errorf("%v, %v; want a temporary error", page, err)
+	}
+}
+
+// A connection that has died unnoticed since the last poll is no reason for a
+// disposition to fail, nor for a message to be blamed.
+func TestSelectedFolderOnADeadConnection(t *testing.T) {
+	messages := five()
+	server, s := scripted(t, imaptest.Script{Messages: messages}, func(c *imap.Config) { c.Timeouts.Trust = 1 })
+	for range 3 {
+		told, err := settle(t, s, sources.Action{Verb: sources.MarkRead}, "7/1", "7/2")
+		if err != nil || len(told) != 2 || told["7/1"] != nil {
+			t.Errorf("settled %v, %v", told, err)
+		}
+		server.Drop()
+		if o, err := fetch(t, s, refs(messages)); err != nil || len(o.body) != len(messages) {
+			t.Errorf("fetched %d, %v, %v", len(o.body), o.err, err)
+		}
+		server.Drop()
 	}
 }

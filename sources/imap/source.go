@@ -57,6 +57,9 @@ type Timeouts struct {
 	Command time.Duration
 	// Keep is how long an unused connection is kept open: 5 min.
 	Keep time.Duration
+	// Trust is how long a connection that has answered is taken to be alive
+	// without asking: 5 s.
+	Trust time.Duration
 	// Idle is after how long Wait returns for no reason, so that its connection
 	// is known to be alive: 9 min.
 	Idle time.Duration
@@ -73,6 +76,7 @@ func (t Timeouts) withDefaults() Timeouts {
 		Silence: cmp.Or(t.Silence, time.Minute),
 		Command: cmp.Or(t.Command, 5*time.Minute),
 		Keep:    cmp.Or(t.Keep, 5*time.Minute),
+		Trust:   cmp.Or(t.Trust, 5*time.Second),
 		Idle:    cmp.Or(t.Idle, 9*time.Minute),
 		Poll:    cmp.Or(t.Poll, 30*time.Second),
 		Relist:  cmp.Or(t.Relist, time.Hour),
