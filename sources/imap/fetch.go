@@ -107,12 +107,13 @@ type numbered struct {
 	key
 }
 
-// length is the size of the message, or a guess.
+// length is the size of the message as far as it matters for a job: a guess if
+// it is unknown, and at most that of a whole job.
 func (n numbered) length() int64 {
 	if n.Size < 0 {
 		return assumedSize
 	}
-	return n.Size
+	return min(n.Size, batchBytes)
 }
 
 // ceil returns a/b, rounded up.
@@ -170,17 +171,17 @@ func (f *fetch) current(validity uint32, wanted []numbered) ([]numbered, error) 
 // connection before come last, and alone, so that they hold up no other.
 func (f *fetch) plan(wanted []numbered) {
 	var (
-		last []job
-		next job
-		size int64
+		last  []job
+		next  job
+		size  int64
+		total int64
 	)
-	var total int64
 	for _, ref := range wanted {
 		total += ref.length()
 	}
 	connections := int64(f.source.pool.limit())
 	shares := min(connections, max(ceil(int64(len(wanted)), shareMessages), ceil(total, shareBytes)))
-	share := min(batchBytes, ceil(total, shares))
+	share := min(batchBytes, max(1, ceil(total, shares)))
 	flush := func() {
 		if len(next.refs) > 0 {
 			f.jobs = append(f.jobs, next)

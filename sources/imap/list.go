@@ -257,7 +257,9 @@ func (l *listing) ask(ctx context.Context, page goimap.UIDSet, refs []sources.Re
 // refs are those of page, in its order.
 func (c *conn) describeMessages(ctx context.Context, path string, chunk, page goimap.UIDSet, refs []sources.Ref) error {
 	items := &goimap.FetchOptions{UID: true, RFC822Size: true, InternalDate: true, Flags: true}
-	return c.run(ctx, fmt.Sprintf("list folder %q", path), func(client *imapclient.Client) error {
+	// A server may have to read every message for its size: it may take its time
+	// as long as it goes on answering.
+	return c.follow(ctx, fmt.Sprintf("list folder %q", path), func(client *imapclient.Client) error {
 		cmd := client.Fetch(chunk, items)
 		for msg := cmd.Next(); msg != nil; msg = cmd.Next() {
 			var (
