@@ -53,6 +53,18 @@ func TestMedian(t *testing.T) {
 	}
 }
 
+func TestCost(t *testing.T) {
+	before, peak, err := cost(os.Getpid())
+	if err != nil || peak < 1<<20 {
+		t.Fatal(peak, err)
+	}
+	for after := before; after == before; {
+		if after, _, err = cost(os.Getpid()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestCheckDocuments(t *testing.T) {
 	root := t.TempDir()
 	m := &mailbox{messages: 2, want: make(map[[sha256.Size]byte]int)}

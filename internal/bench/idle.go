@@ -25,12 +25,10 @@ const (
 
 // idleSample is what an idle process costs.
 type idleSample struct {
-	window      time.Duration
-	cpu         time.Duration
-	peak        int64 // most memory held, in bytes
-	connections int   // open at the end
-	before      idleStats
-	after       idleStats
+	window        time.Duration
+	cpu           time.Duration
+	peak          int64 // most memory held, in bytes
+	before, after idleStats
 }
 
 // idle measures postroom with sources in which nothing happens, over TLS from

@@ -14,7 +14,24 @@ import (
 // keep thousands that are idle.
 const readBuffer = 64 << 10
 
-var readBuffers = sync.Pool{New: func() any { return new([readBuffer]byte) }}
+// spare are buffers that no connection has.
+var spare = make(chan *[readBuffer]byte, 32)
+
+func takeBuffer() *[readBuffer]byte {
+	select {
+	case b := <-spare:
+		return b
+	default:
+		return new([readBuffer]byte)
+	}
+}
+
+func giveBuffer(b *[readBuffer]byte) {
+	select {
+	case spare <- b:
+	default:
+	}
+}
 
 // stream is the connection as the IMAP client sees it: buffered, decrypted, and
 // with every wait bounded by the limits of its bottom.
@@ -81,7 +98,7 @@ func (s *stream) buffered(p []byte) (int, error) {
 		s.more = n == len(p)
 		return n, err
 	}
-	buffer := readBuffers.Get().(*[readBuffer]byte)
+	buffer := takeBuffer()
 	n, err := s.Conn.Read(buffer[:])
 	s.more, s.buffer, s.rest = false, buffer, buffer[:n]
 	return s.drain(p), err
@@ -91,7 +108,7 @@ func (s *stream) buffered(p []byte) (int, error) {
 func (s *stream) drain(p []byte) int {
 	n := copy(p, s.rest)
 	if s.rest = s.rest[n:]; len(s.rest) == 0 {
-		readBuffers.Put(s.buffer)
+		giveBuffer(s.buffer)
 		s.buffer, s.rest = nil, nil
 	}
 	return n
