@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	goimap "github.com/emersion/go-imap/v2"
@@ -109,6 +110,24 @@ func (c *conn) follow(ctx context.Context, doing string, f func(*imapclient.Clie
 	}
 }
 
+// together sends the commands that send begins in one piece. They may name the
+// mailboxes only: for a name that is sent as a literal the client would wait for
+// the server's consent (RFC 9051 4.3), so that then they are sent one by one.
+func (c *conn) together(send func(), mailboxes ...string) {
+	for _, name := range mailboxes {
+		if len(name) > 1000 || strings.ContainsAny(name, "\x00\r\n") {
+			send()
+			return
+		}
+	}
+	c.stream.hold()
+	send()
+	if c.stream.release() != nil {
+		// The error is the stream's; whoever waits for an answer is told.
+		c.abort()
+	}
+}
+
 func (c *conn) lost(doing string, err error) error {
 	c.unusable = true
 	return c.source.explain(doing, &lostError{err})
@@ -210,12 +229,17 @@ func (c *conn) openAnd(ctx context.Context, path string, writable bool, then fun
 	)
 	doing := fmt.Sprintf("open folder %q", path)
 	err = c.run(ctx, doing, func(client *imapclient.Client) error {
-		selecting := client.Select(name, &goimap.SelectOptions{ReadOnly: !writable})
-		wait := func() error { return nil }
-		if then != nil {
-			wait = then(client)
-		}
-		var err error
+		var (
+			selecting *imapclient.SelectCommand
+			wait      = func() error { return nil }
+			err       error
+		)
+		c.together(func() {
+			selecting = client.Select(name, &goimap.SelectOptions{ReadOnly: !writable})
+			if then != nil {
+				wait = then(client)
+			}
+		}, name)
 		data, err = selecting.Wait()
 		selected = err == nil
 		return cmp.Or(err, wait())

@@ -157,9 +157,11 @@ func (c *conn) list(ctx context.Context, counts bool, patterns ...string) ([]sou
 	var infos []sources.FolderInfo
 	err := c.run(ctx, "list folders", func(client *imapclient.Client) error {
 		var commands []*imapclient.ListCommand
-		for _, pattern := range patterns {
-			commands = append(commands, client.List("", pattern, options))
-		}
+		c.together(func() {
+			for _, pattern := range patterns {
+				commands = append(commands, client.List("", pattern, options))
+			}
+		}, patterns...)
 		var first error
 		for _, cmd := range commands {
 			for data := cmd.Next(); data != nil; data = cmd.Next() {

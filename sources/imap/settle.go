@@ -205,8 +205,14 @@ func (t *settlement) copy(ctx context.Context, set goimap.UIDSet) (goimap.UIDSet
 // was there before.
 func (t *settlement) remove(ctx context.Context, set goimap.UIDSet) (goimap.UIDSet, error) {
 	err := t.run(ctx, t.doing, func(client *imapclient.Client) error {
-		marking := t.sendMark(client, set, goimap.FlagDeleted)
-		expunging := client.UIDExpunge(set)
+		var (
+			marking   *imapclient.FetchCommand
+			expunging *imapclient.ExpungeCommand
+		)
+		t.together(func() {
+			marking = t.sendMark(client, set, goimap.FlagDeleted)
+			expunging = client.UIDExpunge(set)
+		})
 		// Whichever the server answers first: each is drained at once.
 		var (
 			draining sync.WaitGroup

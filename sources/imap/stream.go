@@ -47,6 +47,11 @@ type stream struct {
 	// rest is what has not been read yet of buffer, which is nil without it.
 	rest []byte
 
+	writing sync.Mutex
+	// held is that what is written waits in pending.
+	held    bool
+	pending []byte
+
 	mu    sync.Mutex
 	cause error
 }
@@ -115,8 +120,30 @@ func (s *stream) drain(p []byte) int {
 }
 
 func (s *stream) Write(p []byte) (int, error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if s.held {
+		s.pending = append(s.pending, p...)
+		return len(p), nil
+	}
 	n, err := s.Conn.Write(p)
 	return n, s.keep(err)
+}
+
+// hold keeps back what is written until release.
+func (s *stream) hold() {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.held = true
+}
+
+// release writes what was held, all at once.
+func (s *stream) release() error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	_, err := s.Conn.Write(s.pending)
+	s.held, s.pending = false, nil
+	return s.keep(err)
 }
 
 // keep remembers the first error of the connection.

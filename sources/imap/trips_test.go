@@ -15,12 +15,10 @@ import (
 	"postroom/sources/imap"
 )
 
-// far returns a source whose server is so far away that commands sent together
-// are one round trip, and the proxy that counts these.
-func far(t *testing.T, server string, change ...func(*imap.Config)) (*faultnet.Proxy, *imap.Source) {
+// counted returns a source, and the proxy before its server that counts round trips.
+func counted(t *testing.T, server string, change ...func(*imap.Config)) (*faultnet.Proxy, *imap.Source) {
 	t.Helper()
 	proxy := throughProxy(t, server)
-	proxy.Use(faultnet.Always(faultnet.Conduct{Up: faultnet.Line{Latency: 20 * time.Millisecond}}))
 	cfg := imap.Config{
 		Options: imap.Options{Server: proxy.Addr(), TLS: "none", AllowPlaintext: true, Connections: 2},
 		Name:    "test", Username: "user", Password: secret.New("secret"),
@@ -56,7 +54,7 @@ func deliverMany(t *testing.T, server *dovecot.Server, n int) {
 func TestRoundTripsOfAPoll(t *testing.T) {
 	server := dovecot.Start(t, dovecot.Options{})
 	deliverMany(t, server, 10)
-	proxy, s := far(t, server.IMAP())
+	proxy, s := counted(t, server.IMAP())
 	var cursor sources.Cursor
 	poll := func() {
 		t.Helper()
@@ -88,7 +86,7 @@ func TestRoundTripsOfAPoll(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	proxy, s = far(t, server.IMAP())
+	proxy, s = counted(t, server.IMAP())
 	if n := trips(proxy, func() {
 		poll()
 		if err := s.Close(); err != nil {
@@ -107,7 +105,7 @@ func TestRoundTripsOfASignIn(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer server.Close()
-	proxy, s := far(t, server.Addr())
+	proxy, s := counted(t, server.Addr())
 	if n := trips(proxy, func() {
 		if _, err := s.List(t.Context(), inbox, ""); err != nil {
 			t.Fatal(err)
@@ -127,7 +125,7 @@ func TestRoundTripsOfManyFolders(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	proxy, s := far(t, server.IMAP(), func(c *imap.Config) { c.Folders = folders })
+	proxy, s := counted(t, server.IMAP(), func(c *imap.Config) { c.Folders = folders })
 	if n := trips(proxy, func() {
 		found, err := s.Folders(t.Context())
 		if err != nil || len(found) != len(folders) {
@@ -153,7 +151,7 @@ func TestRoundTripsOfAFirstRun(t *testing.T) {
 	deliverMany(t, server, messages)
 	for _, action := range []sources.Action{{Verb: sources.Keep}, {Verb: sources.MarkRead}, {Verb: sources.Delete}} {
 		t.Run(string(action.Verb), func(t *testing.T) {
-			proxy, s := far(t, server.IMAP())
+			proxy, s := counted(t, server.IMAP())
 			var fetched atomic.Int64
 			settled := 0
 			n := trips(proxy, func() {
