@@ -29,6 +29,9 @@ const (
 	// maxReconnects bounds the connections that one Fetch spends on messages
 	// over which the connection ends. Finding one takes at most ten.
 	maxReconnects = 16
+	// maxStreak is how many messages may in a row end the connection, each asked
+	// for alone, before the server is to blame for it.
+	maxStreak = 4
 	// maxStrikes bounds the memory of such messages.
 	maxStrikes = 1000
 )
@@ -60,7 +63,7 @@ func (s *Source) Fetch(ctx context.Context, folder sources.Folder, refs []source
 	if err := f.run(ctx, held); err != nil {
 		return bare(err)
 	}
-	return bare(f.convict(true))
+	return bare(f.convict())
 }
 
 // fetch is one call of Fetch.
@@ -81,8 +84,10 @@ type fetch struct {
 	// sound is that a message has been handed over.
 	sound bool
 	// suspects are the messages over which the connection ended again when they
-	// were asked for alone.
+	// were asked for alone, and streak is how many became so since a message was
+	// last handed over.
 	suspects []suspect
+	streak   int
 }
 
 // suspect is a message over which the connection has ended with err.
@@ -323,35 +328,27 @@ func (f *fetch) reschedule(j job, rest []numbered, err error) error {
 }
 
 // suspect notes that the connection ended with err when the message was asked
-// for alone. It returns err if that befalls every message: then none is to
-// blame.
+// for alone. It returns err if that befalls one message after the other: then it
+// is the server that is in trouble, and none is to blame.
 func (f *fetch) suspect(ref numbered, err error) error {
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.suspects = append(f.suspects, suspect{ref, err})
-	outage := !f.sound && len(f.suspects) > 1
-	f.mu.Unlock()
-	if outage {
+	f.streak++
+	if f.streak > maxStreak || !f.sound && f.streak > 1 {
 		return err
 	}
-	return f.convict(false)
+	return nil
 }
 
-// convict delivers the suspects with their errors, once it is certain that the
-// fault is theirs: others arrive, or there is no other and the server can be
-// reached. At the end it returns the error of those of whom it is not.
-func (f *fetch) convict(end bool) error {
-	f.mu.Lock()
-	if !f.sound && !(end && f.single) {
-		defer f.mu.Unlock()
-		if end && len(f.suspects) > 0 {
-			return f.suspects[0].err
-		}
-		return nil
+// convict delivers the suspects with their errors at the end, when others have
+// arrived, or there was no other and the server can be reached. Else it returns
+// the error: the fault need not be theirs.
+func (f *fetch) convict() error {
+	if len(f.suspects) > 0 && !f.sound && !f.single {
+		return f.suspects[0].err
 	}
-	guilty := f.suspects
-	f.suspects = nil
-	f.mu.Unlock()
-	for _, g := range guilty {
+	for _, g := range f.suspects {
 		// What ended the connection, without server and folder once more.
 		var (
 			cause    error
@@ -540,7 +537,7 @@ func (f *fetch) hand(c *conn, ref numbered, m *sources.Message, literal goimap.L
 	} else if err == nil {
 		f.source.acquit(f.folder, ref.Key)
 		f.mu.Lock()
-		f.sound = true
+		f.sound, f.streak = true, 0
 		f.mu.Unlock()
 	}
 	return err

@@ -74,6 +74,7 @@ func TestMessageThatBringsTheServerDown(t *testing.T) {
 		{"in the middle", []uint32{100}, false, 5},
 		{"last", []uint32{256}, false, 5},
 		{"two", []uint32{70, 200}, false, 9},
+		{"two neighbours", []uint32{70, 71}, false, 14},
 		{"first, output lost", []uint32{1}, true, 5},
 		{"in the middle, output lost", []uint32{100}, true, 14},
 		{"last, output lost", []uint32{256}, true, 14},
@@ -143,6 +144,20 @@ func TestServerThatGoesDownAtEveryMessage(t *testing.T) {
 	}
 	if server.connections > 17 {
 		t.Errorf("%d connections", server.connections)
+	}
+}
+
+// Nor when it does so from some message on.
+func TestServerThatGoesDownAndStaysFragile(t *testing.T) {
+	messages := many(256)
+	server := &crasher{messages: messages}
+	for _, m := range messages[20:] {
+		server.poisoned = append(server.poisoned, m.UID)
+	}
+	_, s := scripted(t, imaptest.Script{Messages: messages, Answer: server.answer})
+	o, err := fetch(t, s, refs(messages))
+	if err == nil || len(o.body) != 20 || len(o.err) != 0 {
+		t.Errorf("%v, %d messages, and %d blamed; want an error of the call only", err, len(o.body), len(o.err))
 	}
 }
 
