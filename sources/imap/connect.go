@@ -126,7 +126,7 @@ func (s *Source) secure(ctx context.Context, bottom *deadline.Conn) (*stream, st
 	switch s.cfg.TLS {
 	case tlsNone:
 		plain := newStream(bottom, bottom)
-		first, err := s.firstByte(ctx, bottom, plain.r)
+		first, err := s.firstByte(ctx, bottom, plain.peek)
 		if err == nil {
 			err = s.checkGreeting(first)
 		}
@@ -167,7 +167,13 @@ func (s *Source) awaitGreeting(ctx context.Context, top *stream) error {
 // handshake, is an error: it must not be taken for what is sent encrypted.
 func (s *Source) startTLS(ctx context.Context, bottom *deadline.Conn) error {
 	r := bufio.NewReader(bottom)
-	first, err := s.firstByte(ctx, bottom, r)
+	first, err := s.firstByte(ctx, bottom, func() (byte, error) {
+		next, err := r.Peek(1)
+		if err != nil {
+			return 0, err
+		}
+		return next[0], nil
+	})
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package imap
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -188,10 +187,11 @@ func (s *Source) noGreeting(ctx context.Context, err error) error {
 // before its port is tried for TLS.
 const impatience = 3 * time.Second
 
-// firstByte waits for the first byte that an unencrypted server sends. Since a
+// firstByte waits for the first byte that an unencrypted server sends, which peek
+// leaves to be read. Since a
 // TLS port waits for the client in turn, it soon tries the port for TLS with a
 // connection of its own, rather than let both wait for each other.
-func (s *Source) firstByte(ctx context.Context, bottom *deadline.Conn, r *bufio.Reader) (byte, error) {
+func (s *Source) firstByte(ctx context.Context, bottom *deadline.Conn, peek func() (byte, error)) (byte, error) {
 	trying, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var (
@@ -208,7 +208,7 @@ func (s *Source) firstByte(ctx context.Context, bottom *deadline.Conn, r *bufio.
 			bottom.Conn.Close()
 		}
 	})
-	first, err := r.Peek(1)
+	first, err := peek()
 	cancel()
 	wg.Wait()
 	switch {
@@ -218,7 +218,7 @@ func (s *Source) firstByte(ctx context.Context, bottom *deadline.Conn, r *bufio.
 	case err != nil:
 		return 0, s.noGreeting(ctx, err)
 	}
-	return first[0], nil
+	return first, nil
 }
 
 // speaksTLS reports whether the server answers a TLS handshake as its first
