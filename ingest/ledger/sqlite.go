@@ -39,6 +39,7 @@ func ReadSQLite(ctx context.Context, path string) (Reader, error) {
 }
 
 type sqliteLedger struct {
+	path   string
 	now    func() time.Time
 	lock   *flock.Flock
 	leases *leases
@@ -52,7 +53,7 @@ func openSQLite(ctx context.Context, path string, now func() time.Time, steps []
 	if err != nil {
 		return nil, err
 	}
-	l := &sqliteLedger{now: now, lock: lock, leases: newLeases(now)}
+	l := &sqliteLedger{path: path, now: now, lock: lock, leases: newLeases(now)}
 	l.close = sync.OnceValue(l.shut)
 	defer func() {
 		if err != nil {
@@ -77,7 +78,11 @@ func (l *sqliteLedger) shut() error {
 		errs = append(errs, l.reader.Close())
 	}
 	if l.writer != nil {
-		errs = append(errs, l.writer.close())
+		err := l.writer.close()
+		if err == nil && !l.writer.failed {
+			err = leaveMark(l.path)
+		}
+		errs = append(errs, err)
 	}
 	if err := errors.Join(append(errs, l.lock.Close())...); err != nil {
 		return fmt.Errorf("close ledger: %w", err)

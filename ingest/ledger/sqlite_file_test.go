@@ -62,19 +62,61 @@ func beginOne(t *testing.T, l Ledger, folder, key string) (Lease, Entry) {
 	return lease, entries[0]
 }
 
-func TestOpenRefuses(t *testing.T) {
-	damage := func(t *testing.T, path string) {
-		l := fill(t, path, 2000)
-		closeLedger(t, l)
-		f, err := os.OpenFile(path, os.O_RDWR, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		if _, err := f.WriteAt([]byte(strings.Repeat("damage", 1000)), 40*4096); err != nil {
-			t.Fatal(err)
-		}
+// damage makes a ledger with a damaged page whose time of change is later, or
+// earlier, by so much than when it was closed.
+func damage(t *testing.T, path string, later time.Duration) {
+	t.Helper()
+	closeLedger(t, fill(t, path, 2000))
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
 	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.WriteAt([]byte(strings.Repeat("damage", 1000)), 40*4096)
+	at := info.ModTime().Add(later)
+	if err := errors.Join(err, f.Close(), os.Chtimes(path, at, at)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestCheckedUnlessUntouched hides a damaged page from what tells whether a
+// ledger has to be checked, and then not.
+func TestCheckedUnlessUntouched(t *testing.T) {
+	for name, tt := range map[string]struct {
+		later   time.Duration
+		touch   func(path string) error
+		checked bool
+	}{
+		"untouched":  {0, func(string) error { return nil }, false},
+		"changed":    {time.Second, func(string) error { return nil }, true},
+		"restored":   {-time.Hour, func(string) error { return nil }, true},
+		"not closed": {0, func(path string) error { return os.Remove(path + closedSuffix) }, true},
+		"with a log": {0, func(path string) error { return os.WriteFile(path+"-wal", []byte("some"), 0o600) }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "postroom.db")
+			damage(t, path, tt.later)
+			if err := tt.touch(path); err != nil {
+				t.Fatal(err)
+			}
+			l, err := OpenSQLite(t.Context(), path)
+			if err == nil {
+				if _, err := os.Stat(path + closedSuffix); !errors.Is(err, fs.ErrNotExist) {
+					t.Errorf("mark while open: %v, want none", err)
+				}
+				closeLedger(t, l)
+			}
+			if checked := err != nil && strings.Contains(err.Error(), "damaged"); checked != tt.checked {
+				t.Fatalf("error is %v; want damage found: %v", err, tt.checked)
+			}
+		})
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
 	for name, tt := range map[string]struct {
 		make   func(t *testing.T, path string)
 		is     error
@@ -96,7 +138,7 @@ func TestOpenRefuses(t *testing.T) {
 			closeLedger(t, open(t, path, schema()))
 			execute(t, path, "PRAGMA user_version = 99")
 		}, ErrNewer, "99", true},
-		"damaged": {damage, nil, "damaged", false},
+		"damaged": {func(t *testing.T, path string) { damage(t, path, time.Second) }, nil, "damaged", false},
 		"folder": {func(t *testing.T, path string) {
 			if err := os.Mkdir(path, 0o700); err != nil {
 				t.Fatal(err)

@@ -153,36 +153,82 @@ func (l *sqliteLease) Prepare(ctx context.Context, e Entry) (*Document, error) {
 
 func (l *sqliteLease) Advance(ctx context.Context, entries ...Entry) error {
 	entries = slices.Clone(entries)
-	return l.write(ctx, len(entries), func(tx *sqliteTx) error {
+	return l.write(ctx, 1, func(tx *sqliteTx) error {
+		a := advance{at: make(map[string]int)}
 		now := instant(l.l.now())
 		for _, e := range entries {
-			if err := l.advance(tx, e, now); err != nil {
+			if err := a.try(l, tx, e, now); err != nil {
 				return fmt.Errorf("advance entry %q: %w", e.Key, err)
 			}
 		}
-		return nil
+		return a.record(l, tx)
 	})
 }
 
-func (l *sqliteLease) advance(tx *sqliteTx, e Entry, now time.Time) error {
-	r, err := l.standing(tx, e)
+// advance is what [Lease.Advance] is to record. It tries every step before
+// anything is written, so that a refusal leaves nothing, and writes an entry
+// that takes several steps once.
+type advance struct {
+	rows  []advanced
+	at    map[string]int // index in rows, by key
+	filed []filing
+}
+
+// advanced is an entry that stood in from and is to be recorded as it is.
+type advanced struct {
+	Entry
+	from standingRow
+	to   standing
+}
+
+// filing is a document to be recorded and the id of the entry that filed it.
+type filing struct {
+	Document
+	entry int64
+}
+
+// try adds a step.
+func (a *advance) try(l *sqliteLease, tx *sqliteTx, e Entry, now time.Time) error {
+	i, again := a.at[e.Key]
+	if !again {
+		r, err := l.standing(tx, e)
+		if err != nil {
+			return err
+		}
+		i = len(a.rows)
+		a.at[e.Key] = i
+		a.rows = append(a.rows, advanced{from: r, to: r.standing})
+	} else if l.at != (place{e.Source, e.Folder}) {
+		return ErrNotFound
+	}
+	row := &a.rows[i]
+	e, next, err := row.to.advance(e, now)
 	if err != nil {
 		return err
 	}
-	e, next, err := r.advance(e, now)
-	if err != nil {
-		return err
+	if row.to.files(next) {
+		a.filed = append(a.filed, filing{e.filedDocument(), row.from.id})
 	}
-	if r.names(next) {
+	if row.to.names(next) && !slices.ContainsFunc(a.filed, func(f filing) bool { return f.ID == e.DocumentID }) {
 		if _, err := tx.document(e.DocumentID); err != nil {
 			return fmt.Errorf("document of a duplicate: %w", err)
 		}
 	}
-	if err := tx.put(l.folder, r, e, next); err != nil {
-		return err
+	row.Entry, row.to = e, next
+	return nil
+}
+
+// record writes what the steps come to. From here on there is no refusal.
+func (a *advance) record(l *sqliteLease, tx *sqliteTx) error {
+	for _, r := range a.rows {
+		if err := tx.put(l.folder, r.from, r.Entry, r.to); err != nil {
+			return tx.broken(err)
+		}
 	}
-	if r.files(next) {
-		return tx.addDocument(l.folder, r.id, e.filedDocument())
+	for _, f := range a.filed {
+		if err := tx.addDocument(l.folder, f.entry, f.Document); err != nil {
+			return err
+		}
 	}
 	return nil
 }

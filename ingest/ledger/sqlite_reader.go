@@ -29,11 +29,12 @@ func readSQLite(ctx context.Context, path string, steps []string) (_ *sqliteRead
 	if _, err := os.Stat(path); err != nil {
 		return nil, err
 	}
-	db, err := openDatabase(path, "ro")
+	const cache = "cache_size(-512)" // of each connection, in KiB
+	db, err := openDatabase(path, "ro", cache)
 	if err != nil {
 		return nil, err
 	}
-	scans, err := openDatabase(path, "ro")
+	scans, err := openDatabase(path, "ro", cache)
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}

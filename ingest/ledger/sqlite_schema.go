@@ -77,14 +77,17 @@ CREATE TABLE counts (
 ) WITHOUT ROWID;
 `
 
-// migrate brings the database at path up to date, one transaction per step.
-func migrate(ctx context.Context, conn *sql.Conn, path string, steps []string) error {
+// migrate brings the database at path up to date, one transaction per step. Its
+// pages are checked before, unless nothing has touched it since it was closed.
+func migrate(ctx context.Context, conn *sql.Conn, path string, untouched bool, steps []string) error {
 	version, err := schemaVersion(ctx, conn, len(steps))
 	if err != nil {
 		return err
 	}
-	if err := checkPages(ctx, conn, path); err != nil {
-		return err
+	if !untouched {
+		if err := checkPages(ctx, conn, path); err != nil {
+			return err
+		}
 	}
 	if version > 0 && version < len(steps) {
 		if err := backup(ctx, conn, path, version); err != nil {

@@ -20,8 +20,8 @@ type sqliteTx struct {
 	// failure is the first error of the database in this transaction.
 	failure error
 	moves   []move
-	// recent holds the standing of entries recorded lately, which are those that
-	// are asked for next. Nobody else writes to the database.
+	// recent holds the standing of entries recorded lately of which something is
+	// owed: they are asked for next. Nobody else writes to the database.
 	recent map[entryKey]standingRow
 }
 
@@ -174,7 +174,15 @@ func (tx *sqliteTx) stmt(query string) (*sql.Stmt, error) {
 }
 
 func (tx *sqliteTx) fail(err error) error {
-	if tx.failure == nil && err != nil && !notUnique(err) {
+	if notUnique(err) {
+		return err
+	}
+	return tx.broken(err)
+}
+
+// broken notes a failure after which the transaction must be rolled back.
+func (tx *sqliteTx) broken(err error) error {
+	if tx.failure == nil {
 		tx.failure = err
 	}
 	return err
@@ -263,10 +271,15 @@ func (tx *sqliteTx) put(f folderID, r standingRow, e Entry, next standing) error
 }
 
 func (tx *sqliteTx) remember(f folderID, key string, r standingRow) {
+	at := entryKey{f.id, key}
+	if r.state.Final() {
+		delete(tx.recent, at)
+		return
+	}
 	if len(tx.recent) >= recentSize {
 		clear(tx.recent)
 	}
-	tx.recent[entryKey{f.id, key}] = r
+	tx.recent[at] = r
 }
 
 // entry returns an entry, or ErrNotFound.
@@ -300,7 +313,7 @@ func (tx *sqliteTx) addDocument(f folderID, entry int64, d Document) error {
 	_, err := tx.exec(`INSERT INTO documents (id, source, entry, title, received, location, filed, sha256)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
 		d.ID, f.source, entry, d.Title, micros(d.Received), d.Location, micros(d.Filed), hash(d.SHA256))
-	return err
+	return tx.broken(err)
 }
 
 func (tx *sqliteTx) setCursor(f folderID, cursor, rules string) error {

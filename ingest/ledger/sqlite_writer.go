@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"runtime"
 	"sync"
 )
 
@@ -19,6 +18,7 @@ type sqliteWriter struct {
 	queue   chan *operation
 	closing chan struct{}
 	loop    sync.WaitGroup
+	failed  bool // a commit did; for the loop, and for others once it is over
 }
 
 // operation is one change, whole or not at all. run may be called again after a
@@ -35,13 +35,19 @@ type operation struct {
 const groupSize = 256
 
 func newSQLiteWriter(ctx context.Context, path string, steps []string) (_ *sqliteWriter, err error) {
+	untouched, err := takeMark(path)
+	if err != nil {
+		return nil, err
+	}
 	if err := makeFile(path); err != nil {
 		return nil, err
 	}
 	// A commit waits for a checkpoint now and then; 4,000 pages make it rare and
-	// leave 16 MB to read after a crash.
+	// leave 16 MB to read after a crash. The cache takes twice the memory that it
+	// is given here, in KiB; with a million entries a larger one saves nothing,
+	// as the operating system has the pages too.
 	db, err := openDatabase(path, "rw", "synchronous(FULL)", "wal_autocheckpoint(4000)",
-		"journal_size_limit(67108864)", "cache_size(-32768)")
+		"journal_size_limit(67108864)", "cache_size(-4096)")
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +60,7 @@ func newSQLiteWriter(ctx context.Context, path string, steps []string) (_ *sqlit
 	if err != nil {
 		return nil, err
 	}
-	if err := migrate(ctx, conn, path, steps); err != nil {
+	if err := migrate(ctx, conn, path, untouched, steps); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	w := &sqliteWriter{
@@ -105,22 +111,17 @@ func (w *sqliteWriter) work() {
 	}
 }
 
-// gather returns first and the operations that wait. It lets the callers that
-// were just answered run before it takes the queue for empty: they would miss
-// this flush of the disk otherwise.
+// gather returns first and the operations that wait: those that came while the
+// group before was being committed. It waits for no more, so that the slower the
+// disk is, the larger the groups are.
 func (w *sqliteWriter) gather(first *operation) []*operation {
 	group := []*operation{first}
-	for yielded := false; len(group) < groupSize; {
+	for len(group) < groupSize {
 		select {
 		case op := <-w.queue:
 			group = append(group, op)
-			yielded = false
 		default:
-			if yielded {
-				return group
-			}
-			runtime.Gosched()
-			yielded = true
+			return group
 		}
 	}
 	return group
@@ -130,6 +131,7 @@ func (w *sqliteWriter) gather(first *operation) []*operation {
 // alone, so that one which cannot be recorded does not take others with it.
 func (w *sqliteWriter) record(group []*operation) {
 	refusals, err := w.commit(group)
+	w.failed = w.failed || err != nil
 	if err != nil && len(group) > 1 {
 		for _, op := range group {
 			w.record([]*operation{op})
