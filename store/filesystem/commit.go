@@ -79,10 +79,7 @@ func (c *committer) commitGroup(group []*proposal) {
 		if c.repository.broken.Load() {
 			err = errBroken
 		} else {
-			made, err = c.makeFolder(path.Dir(p.location), made)
-		}
-		if err == nil {
-			err = c.repository.rename(p.stage, p.location)
+			made, err = c.move(p, made)
 		}
 		if err != nil {
 			p.answer <- err
@@ -105,6 +102,19 @@ func (c *committer) commitGroup(group []*proposal) {
 	for _, p := range moved {
 		p.answer <- nil
 	}
+}
+
+// move renames the staged folder, and makes the folder it goes to if that is
+// missing, and those above it. It appends to made what it made.
+func (c *committer) move(p *proposal, made []string) ([]string, error) {
+	err := c.repository.rename(p.stage, p.location)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return made, err
+	}
+	if made, err = c.makeFolder(path.Dir(p.location), made); err != nil {
+		return made, err
+	}
+	return made, c.repository.rename(p.stage, p.location)
 }
 
 // makeFolder makes the folder and those above it, and appends to made those

@@ -6,7 +6,7 @@ import (
 )
 
 // maxRemembered bounds the names kept in memory, at some 200 bytes each.
-const maxRemembered = 100_000
+const maxRemembered = 20_000
 
 // days remembers the documents' folders in the day folders used last, so that
 // looking for a document reads a day folder once.

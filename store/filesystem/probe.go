@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
+	"os"
 	"path"
 	"strconv"
 	"strings"
@@ -73,6 +73,18 @@ func (r *Repository) probe() (warnings []string, err error) {
 	return warnings, nil
 }
 
+// write makes a new file, durably.
+func (r *Repository) write(name, content string) error {
+	f, err := r.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
+	if err != nil {
+		return err
+	}
+	if _, err = f.WriteString(content); err == nil {
+		err = r.sync(f)
+	}
+	return errors.Join(err, f.Close())
+}
+
 // probeWrite writes a file and removes it. It reports whether the file could
 // also be found by its name in capitals.
 func (r *Repository) probeWrite() (caseBlind bool, err error) {
@@ -84,11 +96,7 @@ func (r *Repository) probeWrite() (caseBlind bool, err error) {
 			err = errors.Join(err, e)
 		}
 	}()
-	err = r.write(file, func(w io.Writer) error {
-		_, err := io.WriteString(w, "postroom was here\n")
-		return err
-	})
-	if err != nil {
+	if err := r.write(file, "postroom was here\n"); err != nil {
 		return false, err
 	}
 	_, err = r.root.Lstat(path.Join(incoming, strings.ToUpper(name)))

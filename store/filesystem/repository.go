@@ -12,7 +12,7 @@
 //
 // # How a document becomes visible
 //
-// Put builds the folder in .incoming, syncing every file and then the folder.
+// Put builds the folder in .incoming, and syncs its files and itself together.
 // One goroutine, the committer, takes all folders that are ready, renames them
 // into their places, and syncs each folder that a name was added to, once for
 // all. Only then do their Puts return. A rename is atomic on ext4, XFS, Btrfs

@@ -2,11 +2,14 @@ package filesystem
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
+	"sync"
 
 	"postroom/internal/durable"
 	"postroom/store"
@@ -18,9 +21,29 @@ func (r *Repository) stage(ctx context.Context, d *store.Document, folder string
 	if err := r.root.Mkdir(folder, folderMode); err != nil {
 		return err
 	}
+	root, err := r.root.OpenRoot(folder)
+	if err != nil {
+		return err
+	}
+	s := &staging{root: root, name: folder, syncer: r.sync}
+	return errors.Join(s.write(ctx, d), s.close())
+}
+
+// staging is a folder that a document is written into.
+type staging struct {
+	root *os.Root
+	name string
+	syncer
+	open []*os.File // written, not yet synced
+}
+
+// syncedTogether is the most files of a document that are held open, to be
+// synced at the same time.
+const syncedTogether = 8
+
+func (s *staging) write(ctx context.Context, d *store.Document) error {
 	for _, f := range inWritingOrder(d.Files) {
-		err := r.write(path.Join(folder, f.Name), func(w io.Writer) error { return f.Copy(ctx, w) })
-		if err != nil {
+		if err := s.add(f.Name, func(w io.Writer) error { return f.Copy(ctx, w) }); err != nil {
 			return err
 		}
 	}
@@ -28,15 +51,69 @@ func (r *Repository) stage(ctx context.Context, d *store.Document, folder string
 	if err != nil {
 		return err
 	}
-	err = r.write(path.Join(folder, store.DocumentFile), func(w io.Writer) error {
+	err = s.add(store.DocumentFile, func(w io.Writer) error {
 		_, err := w.Write(description)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return r.syncFolder(folder)
+	if durable.FoldersSync {
+		f, err := s.root.Open(".")
+		if err != nil {
+			return err
+		}
+		s.open = append(s.open, f)
+	}
+	return s.flush()
 }
+
+// add makes a new file.
+func (s *staging) add(name string, content func(io.Writer) error) error {
+	if len(s.open) == syncedTogether {
+		if err := s.flush(); err != nil {
+			return err
+		}
+	}
+	f, err := s.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
+	if err != nil {
+		return err
+	}
+	s.open = append(s.open, f)
+	return content(f)
+}
+
+// flush syncs what is open, all at once: the file system needs one write of its
+// journal for what it is asked for at the same time. It closes what it synced.
+func (s *staging) flush() error {
+	errs := make([]error, len(s.open))
+	var others sync.WaitGroup
+	for i, f := range s.open[1:] {
+		others.Go(func() { errs[i+1] = s.syncFile(f) })
+	}
+	errs[0] = s.syncFile(s.open[0])
+	others.Wait()
+	return errors.Join(append(errs, s.closeFiles())...)
+}
+
+func (s *staging) syncFile(f *os.File) error {
+	if err := s.syncer(f); err != nil {
+		return fmt.Errorf("sync %s: %w", path.Join(s.name, filepath.Base(f.Name())), err)
+	}
+	return nil
+}
+
+func (s *staging) closeFiles() error {
+	var errs []error
+	for _, f := range s.open {
+		errs = append(errs, f.Close())
+	}
+	s.open = nil
+	return errors.Join(errs...)
+}
+
+// close gives up what is open.
+func (s *staging) close() error { return errors.Join(s.closeFiles(), s.root.Close()) }
 
 // inWritingOrder puts names in front that look like the short ones of MS-DOS:
 // NTFS may give a file with a long name a second one such as REPORT~1.PDF, and
@@ -52,26 +129,6 @@ func inWritingOrder(files []store.File) []*store.File {
 		}
 	}
 	return append(short, long...)
-}
-
-// write makes a new file, durably.
-func (r *Repository) write(name string, content func(io.Writer) error) (err error) {
-	f, err := r.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if e := f.Close(); e != nil && err == nil {
-			err = e
-		}
-	}()
-	if err := content(f); err != nil {
-		return err
-	}
-	if err := r.sync(f); err != nil {
-		return fmt.Errorf("sync %s: %w", name, err)
-	}
-	return nil
 }
 
 // syncFolder makes the names in a folder durable, where that can be done.
