@@ -27,6 +27,12 @@ func TestMain(m *testing.M) {
 		}
 		exit(err)
 	}
+	if path := os.Getenv("LEDGER_TEST_FILL"); path != "" {
+		exit(ledger.FillFolder(path, pollFolder, pollEntries))
+	}
+	if path := os.Getenv("LEDGER_TEST_POLL"); path != "" {
+		exit(pollOnce(path))
+	}
 	goleak.VerifyTestMain(m)
 }
 

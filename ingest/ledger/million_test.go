@@ -109,14 +109,11 @@ func fill(tb testing.TB, path string, n int) *sqliteLedger {
 				INSERT INTO sources (id, name) SELECT i + 1, 'source' || i FROM n`,
 			`WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 99)
 				INSERT INTO folders (id, source, folder) SELECT i + 1, i / 10 + 1, 'folder' || i FROM n`,
-			`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
-				INSERT INTO entries SELECT i, i % 100 / 10 + 1, i % 100 + 1, printf('%010d', i), 'Inbox/Sub', 10, 50000, i,
-				lower(hex(randomblob(32))), 'Invoice ' || i || ' of a supplier', '<' || i || '@mail.example.com>', i,
-				'source/2026/01/02/Invoice ' || i || ' of a supplier~0123456789ab', randomblob(32), 0, 0, 1, NULL, '', i, i, NULL FROM n`,
-			`INSERT INTO documents SELECT document, source, id, title, received, location, filed, sha256 FROM entries ORDER BY document`,
+			settledEntries("i % 100 / 10 + 1", "i % 100 + 1"),
+			settledDocuments,
 			`UPDATE entries SET state = 4, retry_at = id, document = '', cause = 'no' WHERE id % 10 = 1 AND id <= ?1 / 1000 * 10`,
 			`UPDATE entries SET state = 11, quarantine = randomblob(6), cause = 'no' WHERE id % 10 = 2 AND id <= ?1 / 1000 * 10`,
-			`INSERT INTO counts SELECT source, state, count(*) FROM entries GROUP BY source, state`,
+			settledCounts,
 		} {
 			if _, err := tx.exec(s, int64(n)); err != nil {
 				return err
@@ -129,3 +126,17 @@ func fill(tb testing.TB, path string, n int) *sqliteLedger {
 	}
 	return l
 }
+
+// settledEntries makes settled entries from 1 to ?1 whose source and folder are
+// the terms given, of which i is the number. The keys are "%010d" of it.
+func settledEntries(source, folder string) string {
+	return `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+		INSERT INTO entries SELECT i, ` + source + `, ` + folder + `, printf('%010d', i), 'Inbox/Sub', 10, 50000, i,
+		lower(hex(randomblob(32))), 'Invoice ' || i || ' of a supplier', '<' || i || '@mail.example.com>', i,
+		'source/2026/01/02/Invoice ' || i || ' of a supplier~0123456789ab', randomblob(32), 0, 0, 1, NULL, '', i, i, NULL FROM n`
+}
+
+const (
+	settledDocuments = `INSERT INTO documents SELECT document, source, id, title, received, location, filed, sha256 FROM entries ORDER BY document`
+	settledCounts    = `INSERT INTO counts SELECT source, state, count(*) FROM entries GROUP BY source, state`
+)
