@@ -64,6 +64,9 @@ const (
 	folderMode fs.FileMode = 0o750
 )
 
+// spareSyncs bounds the syncs that run at the same time beside one of each Put.
+const spareSyncs = 8
+
 // Repository is a [store.Repository] and [store.Prober]. Make one with Open.
 type Repository struct {
 	path     string
@@ -71,6 +74,8 @@ type Repository struct {
 	lock     *flock.Flock
 	identity string
 	sync     syncer
+	// spare has room for the syncs under way beside the first of each Put.
+	spare chan struct{}
 
 	staged    atomic.Uint64 // folders made in .incoming so far
 	turns     *turns
@@ -132,7 +137,10 @@ func open(name, identity string, sync syncer) (_ *Repository, err error) {
 	if err != nil {
 		return nil, errors.Join(err, root.Close())
 	}
-	r := &Repository{path: name, root: root, lock: lock, identity: identity, sync: sync, turns: newTurns()}
+	r := &Repository{
+		path: name, root: root, lock: lock, identity: identity, sync: sync,
+		spare: make(chan struct{}, spareSyncs), turns: newTurns(),
+	}
 	if identity == "" {
 		if r.identity, err = r.identify(); err != nil {
 			return nil, errors.Join(fmt.Errorf("give it an identity: %w", err), lock.Unlock(), root.Close())

@@ -25,16 +25,17 @@ func (r *Repository) stage(ctx context.Context, d *store.Document, folder string
 	if err != nil {
 		return err
 	}
-	s := &staging{root: root, name: folder, syncer: r.sync}
+	s := &staging{root: root, name: folder, sync: r.sync, spare: r.spare}
 	return errors.Join(s.write(ctx, d), s.close())
 }
 
 // staging is a folder that a document is written into.
 type staging struct {
-	root *os.Root
-	name string
-	syncer
-	open []*os.File // written, not yet synced
+	root  *os.Root
+	name  string
+	sync  syncer
+	spare chan struct{} // see Repository
+	open  []*os.File    // written, not yet synced
 }
 
 // syncedTogether is the most files of a document that are held open, to be
@@ -83,21 +84,33 @@ func (s *staging) add(name string, content func(io.Writer) error) error {
 	return content(f)
 }
 
-// flush syncs what is open, all at once: the file system needs one write of its
-// journal for what it is asked for at the same time. It closes what it synced.
+// flush syncs what is open and closes it. Files are synced at the same time while
+// few are: the file system needs one write of its journal for what it is asked
+// for together. Beyond that more threads gain nothing and wait for each other.
 func (s *staging) flush() error {
 	errs := make([]error, len(s.open))
 	var others sync.WaitGroup
-	for i, f := range s.open[1:] {
-		others.Go(func() { errs[i+1] = s.syncFile(f) })
+	for i, f := range s.open {
+		if i == len(s.open)-1 {
+			errs[i] = s.syncFile(f)
+			break
+		}
+		select {
+		case s.spare <- struct{}{}:
+			others.Go(func() {
+				defer func() { <-s.spare }()
+				errs[i] = s.syncFile(f)
+			})
+		default:
+			errs[i] = s.syncFile(f)
+		}
 	}
-	errs[0] = s.syncFile(s.open[0])
 	others.Wait()
 	return errors.Join(append(errs, s.closeFiles())...)
 }
 
 func (s *staging) syncFile(f *os.File) error {
-	if err := s.syncer(f); err != nil {
+	if err := s.sync(f); err != nil {
 		return fmt.Errorf("sync %s: %w", path.Join(s.name, filepath.Base(f.Name())), err)
 	}
 	return nil
