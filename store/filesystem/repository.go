@@ -74,7 +74,7 @@ type Repository struct {
 	lock     *flock.Flock
 	identity string
 	sync     syncer
-	// spare has room for the syncs under way beside the first of each Put.
+	// spare has room for the syncs under way beside one of each Put.
 	spare chan struct{}
 
 	staged    atomic.Uint64 // folders made in .incoming so far
