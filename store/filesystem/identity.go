@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -89,10 +88,7 @@ func (r *Repository) identify() (string, error) {
 		rand.Read(b) // never fails
 		identity = hex.EncodeToString(b)
 		name := path.Join(incoming, identityFile)
-		err = r.write(name+".new", func(w io.Writer) error {
-			_, err := fmt.Fprintln(w, identity)
-			return err
-		})
+		err = r.write(name+".new", identity+"\n")
 		if err == nil {
 			err = r.rename(name+".new", name)
 		}
