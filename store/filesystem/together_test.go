@@ -20,9 +20,10 @@ func TestSyncsOfADocumentRunTogether(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		var under atomic.Int32
+		var opened atomic.Bool
 		all := make(chan struct{})
 		r, err := filesystem.OpenSyncing(string(f), func(file *os.File) error {
-			if strings.Contains(filepath.ToSlash(file.Name()), ".incoming/") {
+			if opened.Load() && strings.Contains(filepath.ToSlash(file.Name()), ".incoming/") {
 				if under.Add(1) == want {
 					close(all)
 				}
@@ -34,6 +35,7 @@ func TestSyncsOfADocumentRunTogether(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer closeRepository(t, r)
+		opened.Store(true)
 		f.put(t, r, killDocument(1))
 		if n := under.Load(); n != want {
 			t.Errorf("%d syncs in .incoming, want %d", n, want)
