@@ -1,0 +1,69 @@
+package tnef
+
+// Properties that the package reads itself (MS-OXPROPS). The type in a tag is the
+// one of the specification; Properties.Get takes any.
+const (
+	PidTagImportance                       Tag = 0x00170003
+	PidTagMessageClass                     Tag = 0x001A001F
+	PidTagConversationKey                  Tag = 0x000B0102
+	PidTagParentKey                        Tag = 0x00250102
+	PidTagOriginalMessageClass             Tag = 0x004B001F
+	PidTagSubject                          Tag = 0x0037001F
+	PidTagClientSubmitTime                 Tag = 0x00390040
+	PidTagSentRepresentingSearchKey        Tag = 0x003B0102
+	PidTagSubjectPrefix                    Tag = 0x003D001F
+	PidTagSentRepresentingEntryID          Tag = 0x00410102
+	PidTagSentRepresentingName             Tag = 0x0042001F
+	PidTagReceivedRepresentingName         Tag = 0x0044001F
+	PidTagStartDate                        Tag = 0x00600040
+	PidTagEndDate                          Tag = 0x00610040
+	PidTagOwnerAppointmentID               Tag = 0x00620003
+	PidTagResponseRequested                Tag = 0x0063000B
+	PidTagSentRepresentingAddressType      Tag = 0x0064001F
+	PidTagSentRepresentingEmailAddress     Tag = 0x0065001F
+	PidTagReceivedRepresentingAddressType  Tag = 0x0077001F
+	PidTagReceivedRepresentingEmailAddress Tag = 0x0078001F
+	PidTagRecipientType                    Tag = 0x0C150003
+	PidTagSenderEntryID                    Tag = 0x0C190102
+	PidTagSenderName                       Tag = 0x0C1A001F
+	PidTagSenderSearchKey                  Tag = 0x0C1D0102
+	PidTagSenderAddressType                Tag = 0x0C1E001F
+	PidTagSenderEmailAddress               Tag = 0x0C1F001F
+	PidTagMessageDeliveryTime              Tag = 0x0E060040
+	PidTagMessageFlags                     Tag = 0x0E070003
+	PidTagNormalizedSubject                Tag = 0x0E1D001F
+	PidTagEntryID                          Tag = 0x0FFF0102
+	PidTagBody                             Tag = 0x1000001F
+	PidTagRtfCompressed                    Tag = 0x10090102
+	PidTagHTML                             Tag = 0x10130102
+	PidTagInternetMessageID                Tag = 0x1035001F
+	PidTagDisplayName                      Tag = 0x3001001F
+	PidTagAddressType                      Tag = 0x3002001F
+	PidTagEmailAddress                     Tag = 0x3003001F
+	PidTagCreationTime                     Tag = 0x30070040
+	PidTagLastModificationTime             Tag = 0x30080040
+	PidTagSearchKey                        Tag = 0x300B0102
+	PidTagAttachDataBinary                 Tag = 0x37010102
+	PidTagAttachDataObject                 Tag = 0x3701000D
+	PidTagAttachEncoding                   Tag = 0x37020102
+	PidTagAttachFilename                   Tag = 0x3704001F
+	PidTagAttachMethod                     Tag = 0x37050003
+	PidTagAttachLongFilename               Tag = 0x3707001F
+	PidTagAttachPathname                   Tag = 0x3708001F
+	PidTagAttachRendering                  Tag = 0x37090102
+	PidTagRenderingPosition                Tag = 0x370B0003
+	PidTagAttachTransportName              Tag = 0x370C001F
+	PidTagAttachLongPathname               Tag = 0x370D001F
+	PidTagAttachMimeTag                    Tag = 0x370E001F
+	PidTagAttachContentID                  Tag = 0x3712001F
+	PidTagAttachContentLocation            Tag = 0x3713001F
+	PidTagAttachFlags                      Tag = 0x37140003
+	PidTagSMTPAddress                      Tag = 0x39FE001F
+	PidTagTransmittableDisplayName         Tag = 0x3A20001F
+	PidTagInternetCodepage                 Tag = 0x3FDE0003
+	PidTagMessageCodepage                  Tag = 0x3FFD0003
+	PidTagSenderSMTPAddress                Tag = 0x5D01001F
+	PidTagSentRepresentingSMTPAddress      Tag = 0x5D02001F
+	PidTagRecipientDisplayName             Tag = 0x5FF6001F
+	PidTagAttachmentHidden                 Tag = 0x7FFE000B
+)
