@@ -292,14 +292,21 @@ func (c *collector) class(a Attribute) string {
 	return mapClass(cstring(b))
 }
 
-// complete appends what the attributes say and no property does.
+// complete appends what the attributes say and no property does (MS-OXTNEF
+// 2.1.3.4: encapsulated properties go first). Of an attribute that comes twice
+// the first is taken that says anything.
 func (c *collector) complete(ps Properties, as []Attribute, class string) Properties {
+	done := map[AttributeID]bool{}
 	for _, a := range as {
 		if c.err != nil {
 			break
 		}
+		if done[a.ID] {
+			continue
+		}
 		made, err := translate(a, class)
 		c.keep(err, 0)
+		done[a.ID] = len(made) > 0
 		for _, p := range made {
 			if has := ps.Get(p.Tag); has == nil || has.Values[0].n == 0 {
 				ps = append(ps, p)
@@ -320,7 +327,7 @@ func (c *collector) subject(ps Properties) string {
 	}
 	s := c.text(ps, PidTagSubject)
 	if len(s) >= 2 && s[0] == 1 {
-		s = s[2:] // the length of the prefix, as message stores keep it (MS-PST 2.5.3.1.1.1)
+		s = s[2:] // the length of the prefix, as message stores keep it
 	}
 	return s
 }

@@ -8,7 +8,29 @@
 //
 // A stream is read for all that it gives. What is odd and harmless is said in
 // Message.Notes; where the structure breaks, Open returns what came before
-// together with a *FormatError.
+// together with a *FormatError. Real streams are odd in these ways, and are read
+// all the same:
+//
+//   - checksums are wrong, or the last one is missing: a note;
+//   - line ends, padding or a few stray bytes follow the last attribute: a note.
+//     More than that is an error, since it may be an attribute that is damaged;
+//   - attributes of an attachment come without attAttachRendData, or data come
+//     twice under one: each begins an attachment of its own;
+//   - names come after the data, the method too: the whole set is read first;
+//   - identifiers are written without their type: a note;
+//   - the data of an attachment stand in attAttachData, in a property, or as a stub
+//     in the one and whole in the other: the property goes first;
+//   - a message that is attached lacks the identifier of its interface, or is said
+//     to be a file: Attachment.Message looks at the data;
+//   - single-valued properties have several values or none;
+//   - 8-bit text is in another code page than attOemCodepage says, or has none: see
+//     Message.CodePage; text that cannot be in it and is UTF-8 is read as UTF-8;
+//   - an 8-bit name or subject has question marks where another property has it in
+//     Unicode: Unicode goes first;
+//   - addresses stand only in entry identifiers or search keys: they are read.
+//
+// A stream that comes within a message leaves out what the header of the message
+// says: no subject, no date and no recipients here means that they are there.
 package tnef
 
 import (
@@ -20,7 +42,7 @@ import (
 	"postroom/ingest/message/tnef/codepage"
 )
 
-// Signature begins every stream, in little-endian order (MS-OXTNEF 2.1.3).
+// Signature begins every stream, in little-endian order (MS-OXTNEF 2.1.3.1).
 const Signature = 0x223E9F78
 
 // Bounds of what is read. A stream that exceeds one is damaged or hostile; what
@@ -58,7 +80,7 @@ type FormatError struct {
 
 func (e *FormatError) Error() string { return fmt.Sprintf("TNEF at byte %d: %s", e.Offset, e.What) }
 
-// Level tells what an attribute belongs to (MS-OXTNEF 2.1.3.2).
+// Level tells what an attribute belongs to (MS-OXTNEF 2.1.3).
 type Level uint8
 
 const (
@@ -66,7 +88,7 @@ const (
 	LevelAttachment Level = 2
 )
 
-// An Attribute is one record of the stream (MS-OXTNEF 2.1.3.2).
+// An Attribute is one record of the stream (MS-OXTNEF 2.1.3).
 type Attribute struct {
 	Level Level
 	ID    AttributeID
@@ -79,7 +101,7 @@ type Attribute struct {
 // A Message is what a stream holds.
 type Message struct {
 	// Key is the attach key, which ties the stream to the message that it came
-	// with (MS-OXTNEF 2.1.3, LegacyKey).
+	// with (MS-OXTNEF 2.1.3.1, LegacyKey).
 	Key uint16
 	// CodePage is that of all 8-bit text: attOemCodepage, that of the message
 	// around it, or one that a property names; Windows-1252 when none does.
@@ -426,7 +448,7 @@ func (w *window) uint32(off int64) (uint32, error) {
 	return binary.LittleEndian.Uint32(b), nil
 }
 
-// sum adds up n bytes at off (MS-OXTNEF 2.1.3.5).
+// sum adds up n bytes at off, which is the checksum (MS-OXTNEF 2.1.3).
 func (w *window) sum(off, n int64) (uint16, error) {
 	var s uint16
 	for n > 0 {

@@ -559,6 +559,36 @@ func TestLies(t *testing.T) {
 	}
 }
 
+// As many attributes and properties as a few megabytes hold are read in time
+// that goes with their number, not with its square.
+func TestManyAttributesAndProperties(t *testing.T) {
+	const n = 100_000
+	s := newStream()
+	ps := make([]prop, n)
+	for i := range ps {
+		ps[i] = p(0x00010003, u32(1))
+	}
+	s.props(ps...)
+	for range n {
+		s.msg(tnef.AttSubject, z("x")).att(tnef.AttAttachTitle, z("x"))
+	}
+	s.att(tnef.AttAttachment, list(ps...))
+	m := open(t, s.b)
+	is(t, "properties", len(m.Properties), n+1)
+	is(t, "attributes", len(m.Attributes), n+1)
+	is(t, "attachments", len(m.Attachments), 1)
+	is(t, "properties of the attachment", len(m.Attachments[0].Properties), n+1)
+}
+
+// The first of two attributes counts, unless it says nothing.
+func TestAttributeTwice(t *testing.T) {
+	at := time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC)
+	m := open(t, newStream().msg(tnef.AttSubject, z("one")).msg(tnef.AttSubject, z("two")).
+		msg(tnef.AttDateSent, make([]byte, 14)).msg(tnef.AttDateSent, dtr(at)).b)
+	is(t, "subject", m.Subject, "one")
+	is(t, "sent", m.Sent.Time, at)
+}
+
 // endless is a reader of a stream that no memory holds: a head, a run of one
 // byte, a tail.
 type endless struct {

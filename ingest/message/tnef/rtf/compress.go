@@ -18,7 +18,7 @@ const (
 )
 
 // dictionarySize is the size of the ring of recent output that references point
-// into (MS-OXRTFCP 2.1.2.1).
+// into (MS-OXRTFCP 2.1.3.1.4).
 const dictionarySize = 4096
 
 // initialDictionary is what the ring holds before the first byte (MS-OXRTFCP
@@ -40,7 +40,7 @@ var (
 )
 
 // Decompress gives the RTF that a value of PidTagRtfCompressed holds (MS-OXRTFCP
-// 2.1.3.1, 2.2.2), of at most limit bytes. It is at most nine times as long as the
+// 2.1.3.1, 2.2.3), of at most limit bytes. It is at most nine times as long as the
 // data.
 //
 // With ErrChecksum, ErrTruncated and ErrTooLarge the result is what could be
@@ -93,7 +93,7 @@ func Decompress(data []byte, limit int) ([]byte, error) {
 	return out, nil
 }
 
-// expand decompresses (MS-OXRTFCP 2.2.2.2). It ends at the reference to the
+// expand decompresses (MS-OXRTFCP 2.2.3.2). It ends at the reference to the
 // place that is written next, which is the mark of the end, and says whether it
 // met it; it stops soon after limit. RAWSIZE is not believed, but what exceeds it is dropped, since some
 // writers pad the last run with NUL.

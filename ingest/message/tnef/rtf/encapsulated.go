@@ -112,7 +112,7 @@ const (
 
 type group struct {
 	dest    destination
-	htmlrtf bool // what is for readers of RTF alone (MS-OXRTFEX 2.1.3.1.3)
+	htmlrtf bool // what is for readers of RTF alone (MS-OXRTFEX 2.1.3.1)
 	font    int
 	uc      int
 	star    bool // \* was read: an unknown destination may be ignored

@@ -39,7 +39,7 @@ func TestExamplesOfTheSpecification(t *testing.T) {
 
 const dictionary = `{\rtf1\ansi\mac\deff0\deftab720{\fonttbl;}{\f0\fnil \froman \fswiss \fmodern \fscript \fdecor MS Sans SerifSymbolArialTimes New RomanCourier{\colortbl\red0\green0\blue0` + "\r\n" + `\par \pard\plain\f0\fs20\b\i\u\tab\tx`
 
-// compress is a plain writer of MS-OXRTFCP 2.2.1.
+// compress is a plain writer of MS-OXRTFCP 2.3.3.2.
 func compress(in []byte) []byte {
 	var ring [4096]byte
 	at := copy(ring[:], dictionary)
@@ -229,9 +229,7 @@ func FuzzDecompress(f *testing.F) {
 		if err == nil && out == nil && len(b) < 16 {
 			t.Fatal("nothing without an error")
 		}
-		if len(b) > 2000 {
-			b = b[:2000]
-		}
+		b = b[:min(len(b), 200)] // the writer above is slow
 		back, err := rtf.Decompress(compress(b), len(b))
 		if err != nil || !bytes.Equal(back, b) {
 			t.Fatalf("compressed and decompressed: %d of %d bytes, %v", len(back), len(b), err)
