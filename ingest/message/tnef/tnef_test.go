@@ -538,6 +538,7 @@ func TestLies(t *testing.T) {
 		"count of strings":        newStream().msg(tnef.AttMsgProps, bytes.Join([][]byte{u32(1), u32(0x0001001E), huge, u32(1), u32(1)}, nil)).b,
 		"length of a string":      newStream().msg(tnef.AttMsgProps, bytes.Join([][]byte{u32(1), u32(0x0001001E), u32(1), huge, u32(1)}, nil)).b,
 		"length of a name":        newStream().msg(tnef.AttMsgProps, bytes.Join([][]byte{u32(1), u32(0x8001001E), make([]byte, 16), u32(1), huge}, nil)).b,
+		"a name too long":         newStream().msg(tnef.AttMsgProps, bytes.Join([][]byte{u32(1), u32(0x8001001E), make([]byte, 16), u32(1), u32(70000), make([]byte, 80000)}, nil)).b,
 		"kind of a name":          newStream().msg(tnef.AttMsgProps, bytes.Join([][]byte{u32(1), u32(0x8001001E), make([]byte, 16), u32(7)}, nil)).b,
 		"type":                    newStream().msg(tnef.AttMsgProps, bytes.Join([][]byte{u32(1), u32(0x00010FFF), u32(0)}, nil)).b,
 		"recipients":              newStream().msg(tnef.AttRecipTable, huge).b,
@@ -559,8 +560,7 @@ func TestLies(t *testing.T) {
 	}
 }
 
-// As many attributes and properties as a few megabytes hold are read in time
-// that goes with their number, not with its square.
+// As many attributes and properties as a few megabytes hold are all kept.
 func TestManyAttributesAndProperties(t *testing.T) {
 	const n = 100_000
 	s := newStream()
