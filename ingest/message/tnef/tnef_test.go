@@ -598,20 +598,24 @@ type endless struct {
 
 func (e endless) size() int64 { return int64(len(e.head)) + e.run + int64(len(e.tail)) }
 
-func (e endless) ReadAt(b []byte, off int64) (int, error) {
-	for i := range b {
-		switch at := off + int64(i); {
+var xs = bytes.Repeat([]byte("x"), 64<<10)
+
+func (e endless) ReadAt(b []byte, off int64) (n int, err error) {
+	for n < len(b) {
+		at := off + int64(n)
+		end := int64(len(e.head)) + e.run
+		switch {
 		case at < int64(len(e.head)):
-			b[i] = e.head[at]
-		case at < int64(len(e.head))+e.run:
-			b[i] = 'x'
+			n += copy(b[n:], e.head[at:])
+		case at < end:
+			n += copy(b[n:], xs[:min(int64(len(xs)), end-at)])
 		case at < e.size():
-			b[i] = e.tail[at-int64(len(e.head))-e.run]
+			n += copy(b[n:], e.tail[at-end:])
 		default:
-			return i, io.EOF
+			return n, io.EOF
 		}
 	}
-	return len(b), nil
+	return n, nil
 }
 
 func TestLargeAttachmentTakesNoMemory(t *testing.T) {

@@ -82,7 +82,7 @@ func compress(in []byte) []byte {
 			i++
 			continue
 		}
-		token(true, byte(from>>4), byte(from<<4|best-2))
+		token(true, byte(from>>4), byte(from<<4|(best-2)))
 		for ; best > 0; best-- {
 			put(in[i])
 			i++
@@ -219,6 +219,7 @@ func TestDeencapsulateDamaged(t *testing.T) {
 
 func FuzzDecompress(f *testing.F) {
 	f.Add(compress([]byte(`{\rtf1\ansi\fromhtml1 hello hello hello}`)))
+	f.Add(bytes.Repeat([]byte{0xB2}, 32))
 	f.Add([]byte("\x10\x00\x00\x00\x04\x00\x00\x00MELA\x00\x00\x00\x00abcd"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		const limit = 1 << 16
