@@ -16,9 +16,9 @@ import (
 // A Date is a point in time, zero when there is none.
 type Date struct {
 	time.Time
-	// Local: it was taken from an attribute, which has the wall clock of the
+	// NoZone: it was taken from an attribute, which has the wall clock of the
 	// writer without its zone; Time has that clock in UTC and may be hours off.
-	Local bool
+	NoZone bool
 }
 
 // An Address is a person as MAPI knows one.

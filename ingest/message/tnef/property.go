@@ -39,7 +39,7 @@ const (
 	TypeRestriction Type = 0x00FD
 	TypeRuleAction  Type = 0x00FE
 	TypeBinary      Type = 0x0102
-	// TypeMultiple is the flag of several values (MS-OXCDATA 2.11.1.1).
+	// TypeMultiple is the flag of several values (MS-OXCDATA 2.11.1).
 	TypeMultiple Type = 0x1000
 )
 

@@ -46,7 +46,7 @@ import (
 const Signature = 0x223E9F78
 
 // Bounds of what is read. A stream that exceeds one is damaged or hostile; what
-// was read until there is kept.
+// was read until there is kept, and values stay readable by Value.Open.
 const (
 	maxAttributes  = 1 << 18
 	maxProperties  = 1 << 18 // of a message, its recipients and its attachments together
@@ -156,7 +156,6 @@ type decoder struct {
 	w      window
 	m      *Message
 	at     *Attachment // the one being read
-	given  bool        // it was announced by attAttachRendData
 	cp     codepage.ID // attOemCodepage, 0 before
 	props  int         // budgets, used
 	values int

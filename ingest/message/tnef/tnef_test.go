@@ -45,7 +45,7 @@ func TestSampleOfTheSpecification(t *testing.T) {
 	is(t, "class", m.Class, "IPM.Note")
 	is(t, "subject", m.Subject, "Simple subject")
 	is(t, "sent", m.Sent.Time, sent.Add(8*time.Hour))
-	is(t, "local", m.Sent.Local, false)
+	is(t, "no zone", m.Sent.NoZone, false)
 	key, err := m.Properties.Get(tnef.PidTagSearchKey).Values[0].Bytes()
 	if err != nil || len(key) != 16 || key[0] != 0x75 || key[15] != 0x3B {
 		t.Errorf("search key: % x, %v", key, err)
@@ -79,7 +79,7 @@ func TestAttributesFallBack(t *testing.T) {
 	is(t, "subject", m.Subject, "café")
 	is(t, "sender", m.Sender, tnef.Address{Name: "Ada Byron", Type: "SMTP", Email: "ada@example.com", SMTP: "ada@example.com"})
 	is(t, "from", m.From.Name, "Owner")
-	is(t, "sent", m.Sent, tnef.Date{Time: at, Local: true})
+	is(t, "sent", m.Sent, tnef.Date{Time: at, NoZone: true})
 	is(t, "received", m.Received.Time, at.Add(time.Minute))
 	is(t, "modified", m.Modified.Time, at.Add(time.Hour))
 	for tag, want := range map[tnef.Tag]int64{
@@ -349,7 +349,7 @@ func TestAttachments(t *testing.T) {
 	is(t, "method", a.Method, tnef.MethodFile)
 	is(t, "position", a.RenderingPosition, 7)
 	is(t, "MacBinary", a.MacBinary, true)
-	is(t, "created", a.Created, tnef.Date{Time: at, Local: true})
+	is(t, "created", a.Created, tnef.Date{Time: at, NoZone: true})
 	is(t, "modified", a.Modified.Time, at.Add(time.Hour))
 	is(t, "rendering", a.Rendering().Size(), 3)
 
