@@ -536,7 +536,7 @@ func TestBackOff(t *testing.T) {
 }
 
 func TestRunWithoutMailboxesWaits(t *testing.T) {
-	e := ingest.New(ingest.Config{Log: zap.NewNop()})
+	e := ingest.New(ingest.Config{Log: zap.NewNop(), Quarantine: quarantine.Open(t.TempDir())})
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	if err := e.Run(ctx); err != nil || ctx.Err() == nil {

@@ -428,7 +428,7 @@ func (b *batch) read(e ledger.Entry, raw *spool.Blob, m *sources.Message) (d *st
 	d = document.Make(document.Input{
 		Source: b.Name, Type: b.Type, Mailbox: b.Address, Folder: b.folder.Path, Key: e.Key,
 		Received: m.Received, Fetched: time.Now(), Wire: m.Wire, Notes: m.Notes,
-		Size: raw.Size(), SHA256: raw.SHA256(),
+		Size: raw.Size(), SHA256: raw.SHA256(), Held: raw.Held(),
 		Open:   func() (io.ReadCloser, error) { return io.NopCloser(raw.Reader()), nil },
 		Header: h,
 	}, b.Rules)

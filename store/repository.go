@@ -134,4 +134,7 @@ type File struct {
 	SHA256    [32]byte
 	// Open returns the content from its beginning. It may be called again.
 	Open func() (io.ReadCloser, error)
+	// Held says that the content is in memory, as it was when SHA256 was
+	// computed: it needs no other look.
+	Held bool
 }

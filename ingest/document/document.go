@@ -34,6 +34,7 @@ type Input struct {
 	Size   int64
 	SHA256 [32]byte
 	Open   func() (io.ReadCloser, error) // the raw bytes
+	Held   bool                          // they are in memory
 	Header *message.Header
 }
 
@@ -90,6 +91,7 @@ func Make(in Input, rules Rules) *store.Document {
 			Size:      in.Size,
 			SHA256:    in.SHA256,
 			Open:      in.Open,
+			Held:      in.Held,
 		}},
 		Notes: append(append([]string(nil), in.Notes...), in.Header.Notes...),
 	}

@@ -192,6 +192,9 @@ func (b *Blob) Kept() string {
 // Size returns the number of bytes.
 func (b *Blob) Size() int64 { return b.size }
 
+// Held reports whether the bytes are in memory.
+func (b *Blob) Held() bool { return b.file == nil }
+
 // SHA256 returns the hash of the bytes.
 func (b *Blob) SHA256() [sha256.Size]byte { return b.sum }
 
