@@ -280,9 +280,13 @@ type mailbox struct {
 	// reached is closed once the server has answered for the first time.
 	reached chan struct{}
 
-	mu  sync.Mutex
-	src sources.Source
+	mu        sync.Mutex
+	src       sources.Source
+	abandoned map[place]bool // by once, the only one to ask
 }
+
+// place is where a message is in its mailbox.
+type place struct{ folder, key string }
 
 func newMailbox(e *Engine, m Mailbox) *mailbox {
 	m.Parallel = max(m.Parallel, 1)
@@ -298,6 +302,7 @@ func newMailbox(e *Engine, m Mailbox) *mailbox {
 func (m *mailbox) once(ctx context.Context) Summary {
 	start := time.Now()
 	m.stats.begin()
+	m.abandoned = make(map[place]bool)
 	_, err := m.poll(ctx, everyFolder|evenEarly)
 	err = errors.Join(err, m.close())
 	m.stats.polled(start, time.Time{}, err)
@@ -314,16 +319,20 @@ func (m *mailbox) once(ctx context.Context) Summary {
 	return sum
 }
 
-// owed returns the messages that wait for another try.
+// owed returns the messages that wait for another try, and those that were
+// abandoned.
 func (m *mailbox) owed(ctx context.Context) (owed []ledger.Entry, err error) {
 	now := time.Now()
+	m.mu.Lock()
+	abandoned := m.abandoned
+	m.mu.Unlock()
 	for e, err := range m.e.Ledger.Entries(ctx, ledger.Query{
 		Source: m.Name, States: []ledger.State{ledger.Begun, ledger.Prepared, ledger.Filed, ledger.Quarantined},
 	}) {
 		if err != nil {
 			return owed, fmt.Errorf("read ledger: %w", err)
 		}
-		if e.RetryAt.After(now) {
+		if e.RetryAt.After(now) || abandoned[place{e.Folder, e.Key}] {
 			owed = append(owed, e)
 		}
 	}

@@ -44,8 +44,9 @@ type Summary struct {
 	Error       string  `json:"error,omitempty"`
 	Remedy      string  `json:"remedy,omitempty"`
 
-	// Owed are the messages that wait for another try; Once counts them as
-	// Failed, whenever they failed.
+	// Owed are the messages that wait for another try, and those that Once had in
+	// hand when something else failed: they have no RetryAt. Once counts all of
+	// them as Failed, whenever they failed.
 	Owed []ledger.Entry `json:"-"`
 }
 

@@ -346,12 +346,17 @@ func (p *poll) abandon(entries []ledger.Entry, cause error) {
 		text = cause.Error()
 	}
 	var left []ledger.Entry
+	p.mu.Lock()
 	for _, e := range entries {
 		if e.State == ledger.Begun || e.State == ledger.Prepared {
 			e.Cause = text
 			left = append(left, e)
+			if p.abandoned != nil {
+				p.abandoned[place{e.Folder, e.Key}] = true
+			}
 		}
 	}
+	p.mu.Unlock()
 	if err := p.advance(left...); err != nil {
 		p.log.Warn("record messages not reached", zap.Error(err))
 	}
@@ -409,7 +414,7 @@ func (b *batch) file(e *ledger.Entry, raw *spool.Blob, m *sources.Message) error
 	case errors.Is(err, store.ErrRefused):
 		return b.quarantine(*e, raw, m, header, fmt.Errorf("the repository refuses the document: %w", err))
 	default:
-		return local("put document "+d.ID[:12]+" into repository", err)
+		return local(fmt.Sprintf("put message %s, %.60q, into repository", e.Key, d.Title), err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"postroom/ingest/ledger"
+	"postroom/internal/durable"
 	"postroom/sources"
 )
 
@@ -140,7 +142,10 @@ func (m *mailbox) lease(ctx context.Context, src sources.Source, f sources.Folde
 	lease, err := m.e.Ledger.Lease(work, m.Name, f.ID, leaseTTL)
 	if err != nil {
 		endWork()
-		return nil, fmt.Errorf("lease folder %s: %w", f.Path, err)
+		if errors.Is(err, ledger.ErrHeld) {
+			return nil, fmt.Errorf("lease folder %s: %w", f.Path, err)
+		}
+		return nil, local("lease folder "+f.Path, err)
 	}
 	fetching, stop := context.WithCancelCause(ctx)
 	p := &poll{
@@ -368,6 +373,17 @@ type localError struct {
 
 func local(doing string, err error) error { return &localError{doing, err} }
 
+// remedy says what to do about what goes wrong with a disk.
+func (e *localError) remedy() string {
+	switch {
+	case durable.Full(e.err):
+		return "free space on that disk; what waits is filed then by itself"
+	case errors.Is(e.err, fs.ErrPermission):
+		return "give the user that postroom runs as the right to write there"
+	}
+	return ""
+}
+
 func (e *localError) Error() string { return e.doing + ": " + e.err.Error() }
 func (e *localError) Unwrap() error { return e.err }
 
@@ -398,9 +414,17 @@ func severity(err error) int {
 func remedies(err error) string {
 	var out []string
 	var walk func(error)
+	add := func(remedy string) {
+		if remedy != "" && !slices.Contains(out, remedy) {
+			out = append(out, remedy)
+		}
+	}
 	walk = func(err error) {
-		if e, ok := err.(*sources.Error); ok && e.Remedy != "" && !slices.Contains(out, e.Remedy) {
-			out = append(out, e.Remedy)
+		switch e := err.(type) {
+		case *sources.Error:
+			add(e.Remedy)
+		case *localError:
+			add(e.remedy())
 		}
 		switch u := err.(type) {
 		case interface{ Unwrap() error }:

@@ -112,9 +112,17 @@ func (t *troubles) observe(ev ingest.Event) {
 
 // add notes what else is wrong with a source.
 func (t *troubles) add(s ingest.Summary) {
+	waiting := 0
 	for _, e := range s.Owed {
+		if e.RetryAt.IsZero() {
+			waiting++
+			continue
+		}
 		t.note("source %s, folder %s, message %s: failed, will be tried again after %s: %s",
 			e.Source, e.FolderPath, e.Key, e.RetryAt.Local().Format(time.DateTime), e.Cause)
+	}
+	if waiting > 0 {
+		t.note("source %s: %d messages could not be handled; they are tried again at the next poll", s.Name, waiting)
 	}
 	switch {
 	case s.Error != "" && s.Remedy != "":

@@ -2,7 +2,11 @@
 
 package durable
 
-import "os"
+import (
+	"errors"
+	"os"
+	"syscall"
+)
 
 // FoldersSync reports that a folder is a file that can be synced.
 const FoldersSync = true
@@ -15,6 +19,12 @@ func SyncDir(dir string) error {
 	}
 	defer d.Close()
 	return d.Sync()
+}
+
+// Full reports whether err says that a disk, or what a user may have of it, is
+// full.
+func Full(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
 // Patiently calls the operation. On Windows it calls it again for a moment while

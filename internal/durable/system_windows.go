@@ -14,6 +14,13 @@ const FoldersSync = false
 // SyncDir does nothing: NTFS keeps its names in a journal.
 func SyncDir(string) error { return nil }
 
+// Full reports whether err says that a disk, or what a user may have of it, is
+// full.
+func Full(err error) bool {
+	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL) ||
+		errors.Is(err, windows.ERROR_DISK_QUOTA_EXCEEDED)
+}
+
 // Patiently calls the operation until it succeeds, at most ten times within 250
 // ms, while it fails because another program, mostly a virus scanner, has one of
 // the files open.
