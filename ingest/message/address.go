@@ -65,7 +65,13 @@ func parseAddresses(s, hint string) []Address {
 			add(piece)
 		default:
 			flush()
-			add(piece)
+			if words := strings.Fields(text); !shape.angle && !shape.quoted && len(words) > 1 && allAddresses(words) {
+				for _, w := range words {
+					add(w) // the commas between them are missing
+				}
+			} else {
+				add(piece)
+			}
 		}
 		if sep == ';' && inGroup {
 			flush()
@@ -74,6 +80,15 @@ func parseAddresses(s, hint string) []Address {
 	}
 	flush()
 	return out
+}
+
+func allAddresses(words []string) bool {
+	for _, w := range words {
+		if at := strings.IndexByte(w, '@'); at <= 0 || at == len(w)-1 || strings.ContainsAny(w, "()\\") {
+			return false
+		}
+	}
+	return true
 }
 
 // addressScanner cuts an address list at its separators. Quotes, comments and
@@ -92,6 +107,7 @@ func (a *addressScanner) done() bool { return a.i >= len(a.s) }
 // colon of a group; 0 at the end) and what was in it.
 func (a *addressScanner) piece() (piece string, sep byte, sh shape) {
 	start := a.i
+	after := 0 // the index after the first address in brackets
 	for a.i < len(a.s) {
 		switch c := a.s[a.i]; c {
 		case '\\':
@@ -110,7 +126,16 @@ func (a *addressScanner) piece() (piece string, sep byte, sh shape) {
 		case '<':
 			sh.angle = true
 			if k := strings.IndexAny(a.s[a.i+1:], "<>"); k >= 0 && a.s[a.i+1+k] == '>' {
+				address := strings.Contains(a.s[a.i:a.i+1+k], "@")
+				if address && after > 0 {
+					// A second one: the comma between them is missing.
+					piece, a.i = a.s[start:after], after
+					return piece, ',', sh
+				}
 				a.i += k + 2
+				if address {
+					after = a.i
+				}
 				continue
 			}
 		case '@':
@@ -291,10 +316,12 @@ func splitMailbox(s string) (name, addr, comment string) {
 	if found || addr != "" && !strings.Contains(name, "@") {
 		return strings.Trim(name, ">"), addr, comment
 	}
-	// No brackets: spaces around the @ are lost ones.
-	if !strings.ContainsAny(name, "\"") {
-		for _, at := range []string{" @", "@ "} {
-			name = strings.ReplaceAll(name, at, "@")
+	// No brackets: spaces around the @ and before dots are not between words
+	// (RFC 5322 4.4).
+	if strings.Contains(name, "@") && !strings.Contains(name, "\"") {
+		name = strings.Join(strings.Fields(name), " ")
+		for _, at := range []string{" @", "@ ", " . ", " ."} {
+			name = strings.ReplaceAll(name, at, strings.TrimSpace(at))
 		}
 	}
 	var words []string

@@ -153,6 +153,9 @@ func (d *date) number(w string, as int) {
 	if !digits(w) || len(w) > 4 {
 		return
 	}
+	if len(w) == 3 && w[0] == '0' && d.day < 0 {
+		w = w[1:]
+	}
 	n, _ := strconv.Atoi(w)
 	switch {
 	case as != 3 && d.day < 0 && len(w) <= 2:

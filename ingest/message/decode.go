@@ -201,7 +201,27 @@ func base64Noise(line []byte) bool {
 			longest = max(longest, word)
 		}
 	}
-	return bad*8 <= len(line) && (longest >= 30 || bad*16 <= len(line) && bytes.IndexByte(line, ' ') < 0)
+	return bad*8 <= len(line) && (longest >= 30 || bytes.IndexByte(line, ' ') < 0)
+}
+
+// notBase64 reports whether a line that should be base64 is words: several short
+// ones, or one with punctuation after it, or hardly any letters.
+func notBase64(line []byte) bool {
+	line = bytes.Trim(line[:min(len(line), 1000)], " \t")
+	bad, word, longest := 0, 0, 0
+	for _, c := range line {
+		if base64Value[c] > 64 {
+			word = 0
+			if base64Value[c] != 65 {
+				bad++
+			}
+		} else {
+			word++
+			longest = max(longest, word)
+		}
+	}
+	words := bytes.IndexByte(line, ' ') >= 0 && longest < 30
+	return words || bad*2 >= len(line) || bad > 0 && longest == len(line)-bad && base64Value[line[0]] < 64 && longest < 30
 }
 
 // quotedDecoder decodes quoted-printable (RFC 2045 6.7). A "=" that is not

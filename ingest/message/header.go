@@ -212,10 +212,13 @@ func (h *headerReader) mayBound(line []byte) bool {
 // unfinished reports whether the line must belong to a field with parameters,
 // although it is not indented.
 func (h *headerReader) unfinished(f *pendingField, line []byte) bool {
+	value := bytes.TrimRight(h.buf[f.value:f.value+f.length], " \t")
+	if len(value) == 0 && hasPrefixFold(f.name, "X-") {
+		return true
+	}
 	if !hasPrefixFold(f.name, "Content-") {
 		return false
 	}
-	value := bytes.TrimRight(h.buf[f.value:f.value+f.length], " \t")
 	if len(value) > 0 && value[len(value)-1] == ';' {
 		return true
 	}

@@ -39,7 +39,7 @@ func TestReadHeader(t *testing.T) {
 		{"encoded word (RFC 2047)", "Subject: =?iso-8859-1?Q?Rechnung_f=FCr_M=E4rz?=\r\n\r\n", "Rechnung für März", 0},
 		{"encoded words in a row", "Subject: =?utf-8?B?UmVjaG4=?= =?utf-8?Q?ung?=\r\n\r\n", "Rechnung", 0},
 		{"iso-2022-jp", "Subject: =?ISO-2022-JP?B?GyRCQ21KOD1xGyhC?=\r\n\r\n", "注文書", 0},
-		{"unknown charset", "Subject: =?x-none?Q?a?=\r\n\r\n", "=?x-none?Q?a?=", 0},
+		{"unknown charset", "Subject: =?x-none?Q?gr=F6=DFer?=\r\n\r\n", "größer", 0},
 		{"raw UTF-8 (RFC 6532)", "Subject: Größe\r\n\r\n", "Größe", 0},
 		{"raw 8-bit", "Subject: Gr\xf6\xdfe\r\n\r\n", "Größe", 0},
 		{"endless header", "Subject: Order 7\r\nX: " + strings.Repeat("x", maxHeader), "Order 7", 1},

@@ -57,7 +57,7 @@ func parseParameterized(s, hint string) parameterized {
 		}
 		var value string
 		var odd bool
-		value, i, odd = parameterValue(s, end+1)
+		value, i, odd = parameterValue(s, end+1, !strings.Contains(name, "name"))
 		out.odd = out.odd || odd
 		base, index, encoded := parameterName(name)
 		if base == "" || strings.ContainsAny(base, " \t\"") {
@@ -135,8 +135,9 @@ func parameterName(name string) (base string, index int, encoded bool) {
 	return strings.TrimSpace(base), index, encoded
 }
 
-// parameterValue reads the value that begins at s[i].
-func parameterValue(s string, i int) (value string, next int, odd bool) {
+// parameterValue reads the value that begins at s[i]. A file name that is not in
+// quotes may have parentheses, which elsewhere are a comment.
+func parameterValue(s string, i int, comments bool) (value string, next int, odd bool) {
 	for i < len(s) && (s[i] == ' ' || s[i] == '\t') {
 		i++
 	}
@@ -169,8 +170,9 @@ func parameterValue(s string, i int) (value string, next int, odd bool) {
 	for end < len(s) && s[end] != ';' {
 		if c := s[end]; c == ' ' || c == '\t' {
 			rest := strings.TrimLeft(s[end:], " \t")
-			if strings.HasPrefix(rest, "(") || knownAssignment(rest) {
-				odd = !strings.HasPrefix(rest, "(")
+			comment := comments && strings.HasPrefix(rest, "(")
+			if comment || knownAssignment(rest) {
+				odd = !comment
 				break
 			}
 			// Skip the white space at once, so that a run of it is read once.

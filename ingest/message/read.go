@@ -135,7 +135,7 @@ func (r *reader) body(top *frame, f *fragment) {
 		return
 	}
 	top.seen = true
-	if line := bytes.TrimRight(f.data, " \t"); len(line) > 0 && !base64Line(line) && !base64Noise(line) {
+	if line := bytes.TrimRight(f.data, " \t"); len(line) > 0 && notBase64(line) {
 		if message := top.part.IsMessage(); message && !knownField(line) {
 			return
 		}
@@ -380,7 +380,6 @@ func (r *reader) open(fr *frame) {
 	case p.IsMessage() && p.Encoding == Identity:
 		r.enter(fr, p.Body.Start, nestedHeader)
 	case p.IsMessage():
-		note(&p.Notes, "message is encoded as %s, which RFC 2046 5.2.1 does not allow", p.Encoding)
 	case p.Encoding == UUEncode, p.Encoding == BinHex, p.Encoding == Identity && (p.Type == "text/plain" || p.Type == "application/mac-binhex40"):
 		fr.files = newFileFinder(r, p)
 	}
@@ -425,6 +424,8 @@ func (r *reader) close(fr *frame, end, line int64) int64 {
 	case fr.state == inPreamble:
 		p.Preamble = Range{p.Body.Start, end}
 		note(&p.Notes, "multipart without boundary lines")
+	case p.IsMessage() && p.Encoding != Identity:
+		note(&p.Notes, "message is encoded as %s, which RFC 2046 5.2.1 does not allow", p.Encoding)
 	case fr.closed:
 		p.Epilogue = Range{min(fr.epilogue, end), end}
 	case fr.state == inPart && p.IsMultipart():

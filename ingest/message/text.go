@@ -214,12 +214,12 @@ func runeSize(lead byte) int {
 
 // choose returns the charset to read the text in.
 func (s *survey) choose(p *Part, notes *[]string) *charset {
-	name, source := p.Charset, "declared"
+	name := "declared charset " + p.Charset
 	c := lookupCharset(name)
 	if (c == nil || c.decoder == nil) && p.Type == "text/html" {
 		if meta := metaCharset(s.head); meta != "" {
 			if mc := lookupCharset(meta); mc != nil && mc.decoder != nil && !strings.HasPrefix(mc.name, "utf-16") && !strings.HasPrefix(mc.name, "utf-32") {
-				c, name, source = mc, meta, "of the meta element"
+				c, name = mc, "charset "+meta+" of the meta element"
 			}
 		}
 	}
@@ -253,11 +253,11 @@ func (s *survey) choose(p *Part, notes *[]string) *charset {
 		if strings.HasPrefix(c.name, "utf-16") || strings.HasPrefix(c.name, "utf-32") {
 			return g // it shows in which order
 		}
-		note(notes, "charset %s %s does not fit: read as %s", name, source, g.name)
+		note(notes, "%.80s does not fit: read as %s", Decode(name), g.name)
 		return g
 	case strings.HasPrefix(c.name, "utf-16") || strings.HasPrefix(c.name, "utf-32"):
-		if guess == "us-ascii" || guess == "utf-8" {
-			note(notes, "charset %s %s does not fit: read as %s", name, source, g.name)
+		if (guess == "us-ascii" || guess == "utf-8") && bytes.IndexByte(s.head, 0) < 0 {
+			note(notes, "%.80s does not fit: read as %s", Decode(name), g.name)
 			return g
 		}
 		return c
@@ -266,21 +266,21 @@ func (s *survey) choose(p *Part, notes *[]string) *charset {
 	case c.ascii || c.name == "utf-8" && s.broken:
 		// Single bytes of something else in much that is UTF-8 are damage.
 		if c.name == "utf-8" && s.mostlyUTF8() {
-			note(notes, "some bytes are not of the charset %s", name)
+			note(notes, "some bytes are not of the %.80s", Decode(name))
 			return c
 		}
-		note(notes, "charset %s %s does not fit: read as %s", name, source, g.name)
+		note(notes, "%.80s does not fit: read as %s", Decode(name), g.name)
 		return g
 	case c.single && c.name != "utf-8" && guess == "utf-8" && s.runes >= 4:
-		note(notes, "charset %s %s does not fit: read as %s", name, source, g.name)
+		note(notes, "%.80s does not fit: read as %s", Decode(name), g.name)
 		return g
 	case !c.single && c.name != "utf-8":
 		if bad := strings.Count(c.decode(s.sample), "\ufffd"); bad > 1 {
 			if guess == "utf-8" || bad*20 > len(s.sample) && guess != "windows-1252" {
-				note(notes, "charset %s %s does not fit: read as %s", name, source, g.name)
+				note(notes, "%.80s does not fit: read as %s", Decode(name), g.name)
 				return g
 			}
-			note(notes, "some bytes are not of the charset %s", name)
+			note(notes, "some bytes are not of the %.80s", Decode(name))
 		}
 	}
 	return c
