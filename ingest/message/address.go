@@ -327,11 +327,12 @@ func splitMailbox(s string) (name, addr, comment string) {
 	var words []string
 	for _, w := range splitWords(name) {
 		if addr == "" && strings.Contains(w, "@") && !strings.HasPrefix(w, "=?") {
-			if u := strings.Trim(w, "\"'<>[],;"); strings.Contains(u, "@") && !strings.ContainsAny(u, " \t") {
-				addr = strings.Trim(w, "'<>[],;")
-				if strings.HasPrefix(addr, `"`) && strings.HasSuffix(addr, `"`) {
-					addr = u
-				}
+			switch u := strings.Trim(w, "\"'<>,;"); {
+			case strings.HasPrefix(w, `"`) && strings.Contains(w, `"@`): // "local part"@domain
+				addr = strings.TrimRight(w, "'<>,;")
+				continue
+			case strings.Contains(u, "@") && !strings.ContainsAny(u, " \t"):
+				addr = u
 				continue
 			}
 		}

@@ -195,25 +195,10 @@ func guessCharset(b []byte) string {
 			}
 		}
 	}
-	if validUTF8(b) {
+	if utf8.Valid(b) {
 		return "utf-8"
 	}
 	return guessLegacy(b)
-}
-
-// validUTF8 is utf8.Valid but for a character cut off at the end.
-func validUTF8(b []byte) bool {
-	for i := 0; i < utf8.UTFMax-1 && i < len(b); i++ {
-		if c := b[len(b)-1-i]; c >= 0xc0 {
-			if !utf8.FullRune(b[len(b)-1-i:]) {
-				b = b[:len(b)-1-i]
-			}
-			break
-		} else if c < 0x80 {
-			break
-		}
-	}
-	return utf8.Valid(b)
 }
 
 // guessUTF16 finds UTF-16 without a byte order mark by the zeros of its ASCII.

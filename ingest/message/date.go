@@ -132,8 +132,9 @@ func (d *date) word(w string) {
 			y, day = day, y
 		}
 		if len(y) == 4 || months[m[:min(len(m), 3)]] != 0 {
-			d.word(m)
-			if n, err := strconv.Atoi(m); err == nil && n >= 1 && n <= 12 && d.month == 0 {
+			if n, err := strconv.Atoi(m); err != nil {
+				d.word(m)
+			} else if n >= 1 && n <= 12 && d.month == 0 {
 				d.month = time.Month(n)
 			}
 			d.number(day, 1)

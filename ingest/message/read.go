@@ -54,7 +54,8 @@ type reader struct {
 	stack  []*frame
 	parts  int
 	memory int64
-	eol    int64 // bytes of the line end before the current line, as far as a boundary line owns it
+	bounds map[string]int // boundaries of the frames on the stack, and of how many
+	eol    int64          // bytes of the line end before the current line, as far as a boundary line owns it
 }
 
 func newReader(ctx context.Context, raw io.ReaderAt, size int64, limits Limits) *reader {
@@ -74,6 +75,7 @@ func newReader(ctx context.Context, raw io.ReaderAt, size int64, limits Limits) 
 	}
 	return &reader{
 		limits: limits,
+		bounds: map[string]int{},
 		lines:  newLineReader(ctx, io.NewSectionReader(raw, 0, size), scanSize),
 		size:   size,
 	}
@@ -169,6 +171,9 @@ func (r *reader) boundary(f *fragment) bool {
 		r.headerEnds(top, f.start)
 		r.eol = 0
 	}
+	if open := bytes.TrimRight(bytes.TrimSuffix(line[2:], []byte("--")), " \t"); r.bounds[string(line[2:])] == 0 && r.bounds[string(open)] == 0 {
+		return false
+	}
 	at, end := -1, false
 	for i := len(r.stack) - 1; i >= 0 && at < 0; i-- {
 		if fr := r.stack[i]; !fr.closed {
@@ -240,6 +245,7 @@ func (r *reader) guess(top *frame, f *fragment) {
 	if top.candidate != nil {
 		if hasPrefixFold(string(line[:min(len(line), 8)]), "Content-") && knownField(line) {
 			top.guessed = string(top.candidate)
+			r.bounds[top.guessed]++
 			top.candidate = nil
 			if top.boundary == "" {
 				note(&top.part.Notes, "no boundary is declared; the one that is used was guessed")
@@ -376,6 +382,7 @@ func (r *reader) open(fr *frame) {
 			note(&p.Notes, "boundary is longer than 70 characters")
 		}
 		fr.boundary = b
+		r.bounds[b]++
 		fr.state = inPreamble
 	case p.IsMessage() && p.Encoding == Identity:
 		r.enter(fr, p.Body.Start, nestedHeader)
@@ -437,6 +444,11 @@ func (r *reader) close(fr *frame, end, line int64) int64 {
 			}
 		}
 		note(&p.Notes, "multipart without its end line")
+	}
+	for _, b := range [2]string{fr.boundary, fr.guessed} {
+		if r.bounds[b]--; r.bounds[b] <= 0 {
+			delete(r.bounds, b)
+		}
 	}
 	p.Body.End, p.Whole.End = end, end
 	if fr.files != nil {

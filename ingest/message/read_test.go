@@ -26,6 +26,16 @@ func mustRead(t testing.TB, raw string, limits Limits) *Message {
 		t.Fatal(err)
 	}
 	checkTree(t, m, int64(len(raw)))
+	for p := range m.All() {
+		at := p.Whole.Start
+		for _, f := range p.Header.Fields {
+			line := raw[f.Range.Start:f.Range.End]
+			if f.Range.Start < at || f.Range.End > p.Body.Start || !strings.Contains(line, ":") || !strings.HasPrefix(strings.TrimLeft(line, " \t"), f.Name) {
+				t.Fatalf("field %s %v %q in the header of %v", f.Name, f.Range, line, p.Whole)
+			}
+			at = f.Range.End
+		}
+	}
 	return m
 }
 
@@ -236,6 +246,21 @@ func TestRead(t *testing.T) {
 			}
 		}
 	}
+}
+
+// fixtureMail returns the mail of a file of fixtures.
+func fixtureMail(t testing.TB, file string) []string {
+	a, err := txtar.ParseFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, f := range a.Files {
+		if !strings.HasSuffix(f.Name, ":") {
+			out = append(out, unescape(string(a.Comment), string(f.Data)))
+		}
+	}
+	return out
 }
 
 func TestReadError(t *testing.T) {

@@ -35,8 +35,12 @@ func (m *Message) References(p *Part, parts []*Part) (map[*Part]bool, error) {
 		return nil, err
 	}
 	base, _ := url.Parse(p.Location)
-	err = eachReference(text, func(ref string) {
-		ref = html.UnescapeString(ref)
+	err = eachReference(text, func(raw []byte) {
+		id := len(raw) >= 4 && (raw[0]|0x20 == 'c' || raw[0] == '&')
+		if !id && len(locations) == 0 {
+			return
+		}
+		ref := html.UnescapeString(string(raw))
 		if hasPrefixFold(ref, "cid:") {
 			id := ref[len("cid:"):]
 			for _, id := range []string{id, unescapePercent(id), strings.Trim(unescapePercent(id), "<>")} {
@@ -64,7 +68,7 @@ func (m *Message) References(p *Part, parts []*Part) (map[*Part]bool, error) {
 
 // eachReference calls f with what may be a URL in HTML: the values of attributes
 // and of url() in style sheets, and whatever begins with cid:.
-func eachReference(r io.Reader, f func(string)) error {
+func eachReference(r io.Reader, f func([]byte)) error {
 	br := bufio.NewReaderSize(r, 32<<10)
 	value := make([]byte, 0, maxReference)
 	var last [4]byte // the bytes before, in lower case
@@ -102,7 +106,7 @@ func eachReference(r io.Reader, f func(string)) error {
 			if len(b) > 0 && (b[0] == '"' || b[0] == '\'') {
 				quote := b[0]
 				if end := bytes.IndexByte(b[1:], quote); end >= 0 {
-					f(strings.TrimSpace(string(b[1 : 1+end])))
+					f(bytes.TrimSpace(b[1 : 1+end]))
 				}
 				continue
 			}
@@ -113,7 +117,7 @@ func eachReference(r io.Reader, f func(string)) error {
 		}
 		run = end
 		if end > 0 && end < maxReference {
-			f(string(append(value, b[:end]...)))
+			f(append(value, b[:end]...))
 		}
 	}
 }

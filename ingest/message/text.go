@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/text/transform"
 )
@@ -162,7 +163,7 @@ func (s *survey) utf8(b []byte) {
 			s.tail = joined
 			return
 		}
-		if !validUTF8(joined[:size]) {
+		if !utf8.Valid(joined[:size]) {
 			s.broken = true
 			return
 		}
@@ -182,7 +183,7 @@ func (s *survey) utf8(b []byte) {
 		}
 	}
 	s.tail = append(s.tail, b[cut:]...)
-	if !validUTF8(b[:cut]) {
+	if !utf8.Valid(b[:cut]) {
 		s.broken = true
 		return
 	}
@@ -233,7 +234,7 @@ func (s *survey) choose(p *Part, notes *[]string) *charset {
 		guess = "utf-8"
 	case s.high:
 		guess = guessCharset(s.sample)
-		if guess == "utf-8" {
+		if guess == "utf-8" && s.broken {
 			guess = guessLegacy(s.sample) // further on it is not
 		}
 	default:
