@@ -42,8 +42,9 @@ func (m *Message) Layout() *Layout {
 
 // place is where in the tree a part is.
 type place struct {
-	root        bool // nothing but multiparts in which it is the text above it
-	alternative bool // in a multipart/alternative
+	root        bool   // nothing but multiparts in which it is the text above it
+	alternative bool   // in a version of the text, in a multipart/alternative
+	version     string // the type of that version
 	related     bool
 	signature   bool
 	attached    bool // in what is not shown
@@ -141,7 +142,7 @@ func (l *Layout) alternative(p *Part, at place) {
 				l.text(c, textOf(c))
 				l.files(c)
 			} else {
-				in.root = true
+				in.root, in.version = true, textOf(c)
 				l.add(c, in)
 			}
 		default:
@@ -220,6 +221,10 @@ func leaves(p *Part) []*Part {
 
 func (l *Layout) hasText() bool { return l.Plain != nil || l.HTML != nil || l.Other != nil }
 
+func (l *Layout) lacks(typ string) bool {
+	return typ == "text/plain" && l.Plain == nil || typ == "text/html" && l.HTML == nil
+}
+
 func (l *Layout) text(p *Part, typ string) {
 	switch {
 	case typ == "text/plain" && l.Plain == nil:
@@ -241,7 +246,7 @@ func (l *Layout) leaf(p *Part, at place) {
 	switch {
 	case !text || at.attached || p.Disposition == "attachment" || named || p.Nested():
 		l.Attachments = append(l.Attachments, Attachment{Part: p, Related: at.related, Signature: at.signature})
-	case !l.hasText() || at.alternative && at.root:
+	case !l.hasText() || at.alternative && p.Type == at.version && l.lacks(p.Type):
 		l.text(p, p.Type)
 	default:
 		l.More = append(l.More, p)

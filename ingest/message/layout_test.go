@@ -64,6 +64,7 @@ func TestLayout(t *testing.T) {
 		{"alternative in related", "multipart/related\n\tmultipart/alternative\n\t\ttext/plain = a\n\t\ttext/html = b\n\timage/png = c", "plain=a html=b attached=c(related)"},
 		{"related in alternative", "multipart/alternative\n\ttext/plain = a\n\tmultipart/related\n\t\ttext/html = b\n\t\timage/png = c", "plain=a html=b attached=c(related)"},
 		{"mixed in alternative (Apple Mail)", "multipart/alternative\n\ttext/plain = a\n\tmultipart/mixed\n\t\ttext/html = b\n\t\tapplication/pdf = c\n\t\ttext/html = d", "plain=a html=b more=d attached=c"},
+		{"mixed in alternative, a file first", "multipart/alternative\n\ttext/plain = a\n\tmultipart/mixed\n\t\tapplication/pdf = c\n\t\ttext/html = b\n\t\ttext/plain = d", "plain=a html=b more=d attached=c"},
 		{"mixed", "multipart/mixed\n\ttext/plain = a\n\tapplication/pdf = b\n\ttext/plain = c", "plain=a more=c attached=b"},
 		{"text after an attachment", "multipart/mixed\n\tapplication/pdf = b\n\ttext/plain = a", "plain=a attached=b"},
 		{"text with a name in mixed", "multipart/mixed\n\ttext/plain = a\n\ttext/plain; name=b.txt = b\n\ttext/csv = c", "plain=a attached=b attached=c"},
@@ -246,6 +247,12 @@ func TestTextStreams(t *testing.T) {
 	m = mustRead(t, "Content-Type: text/plain\r\n\r\n"+strings.Repeat("ä", 100_000)+"\xe4", Limits{})
 	if text, err := m.Text(&m.Part, 1<<20); err != nil || text.Charset == "utf-8" {
 		t.Errorf("%s, %v", text.Charset, err)
+	}
+	for _, name := range []string{"windows-1251", "koi8-r", "big5", "iso-8859-7", "utf-7", "iso-2022-jp"} {
+		m := mustRead(t, "Content-Type: text/plain; charset="+name+"\r\n\r\n+-", Limits{})
+		if text, err := m.Text(&m.Part, 10); err != nil || text.Charset != name || len(text.Notes) > 0 {
+			t.Errorf("%s: %+v, %v", name, text, err)
+		}
 	}
 	m = mustRead(t, "Content-Type: text/plain; charset=utf-8\r\n\r\nKäse", Limits{})
 	for limit, want := range map[int64]string{0: "", 1: "K", 2: "K", 3: "Kä", 4: "Käs", 5: "Käse", 6: "Käse"} {

@@ -105,8 +105,13 @@ func Read(ctx context.Context, raw io.ReaderAt, size int64, limits Limits) (*Mes
 	if err := r.run(); err != nil {
 		return nil, fmt.Errorf("read message: %w", err)
 	}
-	m := &Message{Part: *r.root, raw: raw}
-	return m, nil
+	hint(r.root)
+	for p := range r.root.All() {
+		if p.IsMessage() && len(p.Parts) > 0 {
+			hint(p.Parts[0])
+		}
+	}
+	return &Message{Part: *r.root, raw: raw}, nil
 }
 
 // ReadContent reads what a part for which Nested is true holds, given its

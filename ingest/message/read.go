@@ -76,7 +76,7 @@ func newReader(ctx context.Context, raw io.ReaderAt, size int64, limits Limits) 
 	return &reader{
 		limits: limits,
 		bounds: map[string]int{},
-		lines:  newLineReader(ctx, io.NewSectionReader(raw, 0, size), scanSize),
+		lines:  newLineReader(ctx, io.NewSectionReader(raw, 0, size), int(min(scanSize, max(size, 0)+4<<10))),
 		size:   size,
 	}
 }
@@ -93,6 +93,19 @@ func (r *reader) run() error {
 	}
 	r.closeTo(0, r.size, r.size)
 	return nil
+}
+
+// hint tells the header of a message in which charset its raw 8-bit text is
+// likely to be, where its own Content-Type does not: that of the first text.
+func hint(p *Part) {
+	for c := range p.All() {
+		if p.Header.charset != "" {
+			break
+		}
+		if strings.HasPrefix(c.Type, "text/") {
+			p.Header.charset = c.Charset
+		}
+	}
 }
 
 // line takes a line, or a piece of one.

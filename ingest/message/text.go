@@ -216,7 +216,7 @@ func runeSize(lead byte) int {
 // choose returns the charset to read the text in.
 func (s *survey) choose(p *Part, notes *[]string) *charset {
 	name := "declared charset " + p.Charset
-	c := lookupCharset(name)
+	c := lookupCharset(p.Charset)
 	if (c == nil || c.decoder == nil) && p.Type == "text/html" {
 		if meta := metaCharset(s.head); meta != "" {
 			if mc := lookupCharset(meta); mc != nil && mc.decoder != nil && !strings.HasPrefix(mc.name, "utf-16") && !strings.HasPrefix(mc.name, "utf-32") {
