@@ -33,10 +33,12 @@ type Attachment struct {
 	Signature bool
 }
 
-// Layout returns how a mail program shows the message.
-func (m *Message) Layout() *Layout {
+// Layout returns how a mail program shows the message of which the part is the
+// root: that of a Message, or the one part of a message/rfc822. It does not look
+// into messages in it.
+func (p *Part) Layout() *Layout {
 	l := &Layout{}
-	l.add(&m.Part, place{root: true})
+	l.add(p, place{root: true})
 	return l
 }
 

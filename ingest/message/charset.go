@@ -49,7 +49,7 @@ var charsets = sync.OnceValue(func() map[string]*charset {
 	}
 	enc := func(name string, e encoding.Encoding, names ...string) *charset {
 		_, single := e.(*charmap.Charmap)
-		c := &charset{name: name, decoder: func() transform.Transformer { return e.NewDecoder() }, single: single}
+		c := &charset{name: name, decoder: func() transform.Transformer { return &tolerant{e.NewDecoder()} }, single: single}
 		add(c, names...)
 		return c
 	}
@@ -164,7 +164,29 @@ func lookupCharset(name string) *charset {
 		name = strings.ToLower(n)
 	}
 	_, single := e.(*charmap.Charmap)
-	return &charset{name: name, decoder: func() transform.Transformer { return e.NewDecoder() }, single: single}
+	return &charset{name: name, decoder: func() transform.Transformer { return &tolerant{e.NewDecoder()} }, single: single}
+}
+
+// tolerant goes on where a decoder gives up, as some do over a character that is
+// cut off at the end, with U+FFFD.
+type tolerant struct{ transform.Transformer }
+
+func (t *tolerant) Transform(dst, src []byte, atEOF bool) (nDst, nSrc int, err error) {
+	for {
+		d, s, err := t.Transformer.Transform(dst[nDst:], src[nSrc:], atEOF)
+		nDst, nSrc = nDst+d, nSrc+s
+		if err == nil || err == transform.ErrShortDst || err == transform.ErrShortSrc && !atEOF {
+			return nDst, nSrc, err
+		}
+		if len(dst)-nDst < utf8.UTFMax {
+			return nDst, nSrc, transform.ErrShortDst
+		}
+		nDst += utf8.EncodeRune(dst[nDst:], utf8.RuneError)
+		if err == transform.ErrShortSrc {
+			return nDst, len(src), nil
+		}
+		nSrc = min(nSrc+1, len(src))
+	}
 }
 
 // guessCharset returns the name of the charset that the text is most likely in.

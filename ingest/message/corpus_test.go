@@ -7,9 +7,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sort"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"unicode/utf8"
+
+	"golang.org/x/text/transform"
 )
 
 // TestCorpus reads real and damaged mail of others, which is not part of the
@@ -190,6 +194,9 @@ func FuzzDecode(f *testing.F) {
 		f.Add([]byte(s), uint8(3))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte, size uint8) {
+		if len(raw) > 4<<10 {
+			return
+		}
 		for _, e := range []Encoding{Base64, QuotedPrintable, UUEncode, BinHex} {
 			want, err := io.ReadAll(newDecoder(bytes.NewReader(raw), e))
 			if err != nil {
@@ -212,9 +219,27 @@ func FuzzDecode(f *testing.F) {
 				t.Fatalf("%s: %d bytes of %d", e, len(want), len(raw))
 			}
 		}
-		for _, name := range []string{"utf-7", "iso-2022-jp", "iso-2022-kr", guessCharset(raw)} {
-			if !utf8.ValidString(lookupCharset(name).decode(raw)) {
-				t.Fatalf("%s: not UTF-8", name)
+	})
+}
+
+func FuzzCharset(f *testing.F) {
+	var all []*charset
+	seen := map[string]bool{"": true}
+	for _, c := range charsets() {
+		if !seen[c.name] {
+			seen[c.name] = true
+			all = append(all, c)
+		}
+	}
+	sort.Slice(all, func(i, j int) bool { return all[i].name < all[j].name })
+	for i := range all {
+		f.Add([]byte("Gr+APwA3w-e ~{<:~} \x1b$BCm\x1b(B \x0e0!\x0f \xe4\x82\xa0\x00"), uint8(i))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte, which uint8) {
+		for _, c := range []*charset{all[int(which)%len(all)], lookupCharset(guessCharset(raw))} {
+			got, err := io.ReadAll(transform.NewReader(iotest.OneByteReader(bytes.NewReader(raw)), c.decoder()))
+			if want := c.decode(raw); err != nil || string(got) != want || !utf8.ValidString(want) {
+				t.Fatalf("%s: %q in pieces, %q at once: %v", c.name, got, want, err)
 			}
 		}
 	})

@@ -368,6 +368,11 @@ func (h *Header) Values(name string) []string {
 // the body, else guessed.
 func (h *Header) Text(name string) string { return decodeText(h.Raw(name), h.charset) }
 
+// FieldText returns a field of the header as text, as Text does.
+func (h *Header) FieldText(f Field) string {
+	return strings.TrimSpace(decodeText(string(f.Raw), h.charset))
+}
+
 // Decode decodes the encoded words (RFC 2047) and raw 8-bit bytes of a header
 // value. What cannot be decoded stays as it is.
 func Decode(raw string) string { return decodeText(raw, "") }

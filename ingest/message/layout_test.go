@@ -124,6 +124,15 @@ func TestLayout(t *testing.T) {
 	}
 }
 
+// TestLayoutOfMessage asks a message in a message for its own layout.
+func TestLayoutOfMessage(t *testing.T) {
+	m := mustRead(t, tree("multipart/mixed\n\ttext/plain = a\n\tmessage/rfc822\n\t\tmultipart/mixed\n\t\t\ttext/html = b\n\t\t\timage/png = c"), Limits{})
+	inner := m.Layout().Attachments[0].Parts[0]
+	if l := inner.Layout(); l.HTML == nil || l.Plain != nil || len(l.Attachments) != 1 || l.Attachments[0].Type != "image/png" {
+		t.Errorf("%+v", l)
+	}
+}
+
 func TestReferences(t *testing.T) {
 	for _, tt := range []struct{ name, header, html, want string }{
 		{"cid (RFC 2392 2)", "", `<img src="cid:a@b">`, "a@b"},

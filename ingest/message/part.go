@@ -43,7 +43,8 @@ func (r Range) Len() int64 { return r.End - r.Start }
 type Part struct {
 	Header *Header // of this entity; without fields if it has none
 
-	// Whole is header section, separating line and body. Body is the body alone,
+	// Whole is header section, separating line and body: Whole.Start to Body.Start
+	// is the header as it stands, with what was before it. Body is the body alone,
 	// without the line end that belongs to the boundary line after it (RFC 2046
 	// 5.1.1). Of a file in a text, Body is the lines between those that begin and
 	// end it.

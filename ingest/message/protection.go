@@ -49,12 +49,10 @@ func (p *Part) Protection() Protection {
 	return Opaque
 }
 
-// Protected returns the outermost part of the message that is protected, nil if
-// there is none. It does not look into messages that are attached: these are
-// kept as a whole.
-func (m *Message) Protected() *Part { return protected(&m.Part) }
-
-func protected(p *Part) *Part {
+// Protected returns the outermost protected part of the message of which the
+// part is the root (see Layout), nil if there is none. It does not look into
+// messages in it: these are kept as a whole.
+func (p *Part) Protected() *Part {
 	if p.Protection() != Unprotected {
 		return p
 	}
@@ -62,7 +60,7 @@ func protected(p *Part) *Part {
 		return nil
 	}
 	for _, c := range p.Parts {
-		if found := protected(c); found != nil {
+		if found := c.Protected(); found != nil {
 			return found
 		}
 	}

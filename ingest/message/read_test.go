@@ -129,7 +129,7 @@ func dump(t testing.TB, w *strings.Builder, m *Message, p *Part, indent string) 
 	}
 	for _, f := range p.Header.Fields {
 		if strings.HasPrefix(f.Name, "X-") || f.Name == "Subject" {
-			fmt.Fprintf(w, "%s%s: %s\n", indent, f.Name, decodeText(strings.TrimSpace(string(f.Raw)), p.Header.charset))
+			fmt.Fprintf(w, "%s%s: %s\n", indent, f.Name, p.Header.FieldText(f))
 		}
 	}
 	if p.Preamble.Len() > 0 {
