@@ -2,6 +2,7 @@ package message
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"io"
 )
@@ -59,7 +60,7 @@ func newDecoder(r io.Reader, e Encoding) io.Reader {
 	if e == BinHex {
 		size = 4 << 10 // one byte may stand for 255
 	}
-	d := &decoder{lines: newLineReader(nil, r, size)}
+	d := &decoder{lines: newLineReader(context.Background(), r, size)}
 	switch e {
 	case Base64:
 		b := &base64Decoder{out: &d.out}

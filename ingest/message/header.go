@@ -2,6 +2,7 @@ package message
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -37,7 +38,7 @@ type Header struct {
 // from the beginning of r. The error is one of r.
 func ReadHeader(r io.Reader) (*Header, error) {
 	limited := &io.LimitedReader{R: r, N: 2 * maxHeader}
-	lines := newLineReader(nil, limited, 16<<10)
+	lines := newLineReader(context.Background(), limited, 16<<10)
 	h := &headerReader{limit: maxHeader, kind: rootHeader}
 	for f := lines.next(); f != nil; f = lines.next() {
 		if _, done := h.add(f); done {

@@ -21,9 +21,13 @@ var update = flag.Bool("update", false, "write the trees of testdata/read anew")
 // mustRead reads a message and checks what is true of every tree.
 func mustRead(t testing.TB, raw string, limits Limits) *Message {
 	t.Helper()
-	m, err := Read(context.Background(), strings.NewReader(raw), int64(len(raw)), limits)
+	once := &counter{r: strings.NewReader(raw)}
+	m, err := Read(context.Background(), once, int64(len(raw)), limits)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if once.n != int64(len(raw)) {
+		t.Fatalf("%d bytes read of %d", once.n, len(raw))
 	}
 	checkTree(t, m, int64(len(raw)))
 	for p := range m.All() {
@@ -37,6 +41,18 @@ func mustRead(t testing.TB, raw string, limits Limits) *Message {
 		}
 	}
 	return m
+}
+
+// counter counts the bytes that are read.
+type counter struct {
+	r io.ReaderAt
+	n int64
+}
+
+func (c *counter) ReadAt(p []byte, off int64) (int, error) {
+	n, err := c.r.ReadAt(p, off)
+	c.n += int64(n)
+	return n, err
 }
 
 // checkTree checks that the ranges of the parts tile the message: the root is all

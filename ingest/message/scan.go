@@ -29,7 +29,7 @@ func (f *fragment) whole() ([]byte, bool) { return f.data, f.first && f.last }
 // lineReader splits a stream into lines. A line ends with CRLF, LF, CR, or with
 // the CR CR LF that a twofold conversion leaves.
 type lineReader struct {
-	ctx  context.Context // asked at every filling of the buffer; may be nil
+	ctx  context.Context // asked at every filling of the buffer
 	r    io.Reader
 	buf  []byte
 	pos  int   // buf[pos:end] is unread
@@ -54,7 +54,7 @@ func (l *lineReader) fill() {
 		l.pos = 0
 	}
 	l.lf = -1
-	if l.ctx != nil && l.ctx.Err() != nil {
+	if l.ctx.Err() != nil {
 		l.err = l.ctx.Err()
 		return
 	}
