@@ -79,6 +79,7 @@ type Entry struct {
 	Filed      time.Time // when the document, or the duplicate, was recorded as filed
 	Location   string    // in the repository
 	SHA256     [32]byte  // of the raw bytes
+	Likeness   Likeness  // kept while it is Prepared; its document has it then
 
 	// Duplicate is set when DocumentID had been filed from another message.
 	// Exact: its raw bytes were the same.
@@ -102,7 +103,19 @@ type Document struct {
 	Received time.Time
 	Location string
 	Filed    time.Time
-	SHA256   [32]byte // of the raw bytes it was filed from
+
+	// Of the message that it was filed from.
+	MessageID string
+	SHA256    [32]byte // of the raw bytes
+	Likeness  Likeness
+}
+
+// Likeness is what tells whether two messages are the same although their bytes
+// differ. Zero is not known.
+type Likeness struct {
+	Content  [32]byte // what a server keeps when it renders a message anew
+	Strict   [32]byte // and what it may make itself
+	Original bool     // no server rendered the bytes on request
 }
 
 // Ledger remembers every message ever begun. Its methods may be called
@@ -135,6 +148,11 @@ type Reader interface {
 	// Document returns the filed document, or ErrNotFound.
 	Document(ctx context.Context, id string) (Document, error)
 
+	// Like returns documents filed from the source of which the message has the
+	// same raw bytes, the same content, or the same Message-ID as one with these;
+	// what is zero is like nothing. Oldest first, at most MostAlike.
+	Like(ctx context.Context, source string, sha256, content [32]byte, messageID string) ([]Document, error)
+
 	// Entry returns the entry, or ErrNotFound.
 	Entry(ctx context.Context, source, folder, key string) (Entry, error)
 
@@ -151,6 +169,9 @@ type Reader interface {
 	// error. It is safe to call more than once.
 	Close() error
 }
+
+// MostAlike bounds what Like returns.
+const MostAlike = 100
 
 // Query selects entries. Zero fields select everything.
 type Query struct {

@@ -75,6 +75,24 @@ func (m *memory) Document(ctx context.Context, id string) (Document, error) {
 	return d, nil
 }
 
+func (m *memory) Like(ctx context.Context, source string, sha256, content [32]byte, messageID string) ([]Document, error) {
+	defer m.mu.RUnlock()
+	if err := m.read(ctx); err != nil {
+		return nil, err
+	}
+	var alike []Document
+	var none [32]byte
+	for _, e := range m.entries {
+		d, filed := m.documents[e.DocumentID]
+		if filed && !e.Duplicate && (e.State == Filed || e.State == Settled) && d.Source == source &&
+			(d.SHA256 == sha256 && sha256 != none || d.Likeness.Content == content && content != none || d.MessageID == messageID && messageID != "") {
+			alike = append(alike, d)
+		}
+	}
+	slices.SortStableFunc(alike, func(a, b Document) int { return a.Filed.Compare(b.Filed) })
+	return alike[:min(len(alike), MostAlike)], nil
+}
+
 func (m *memory) Entry(ctx context.Context, source, folder, key string) (Entry, error) {
 	defer m.mu.RUnlock()
 	if err := m.read(ctx); err != nil {
@@ -410,6 +428,9 @@ func (l *memoryLease) record(known *memoryEntry, e Entry, next standing) {
 		l.f.open = slices.Delete(l.f.open, i, i+1)
 	case !open && !e.State.Final():
 		l.f.open = slices.Insert(l.f.open, i, e.Key)
+	}
+	if e.State != Prepared {
+		e.Likeness = Likeness{}
 	}
 	known.Entry, known.standing = e, next
 }

@@ -133,10 +133,12 @@ func settledEntries(source, folder string) string {
 	return `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
 		INSERT INTO entries SELECT i, ` + source + `, ` + folder + `, printf('%010d', i), 'Inbox/Sub', 10, 50000, i,
 		lower(hex(randomblob(32))), 'Invoice ' || i || ' of a supplier', '<' || i || '@mail.example.com>', i,
-		'source/2026/01/02/Invoice ' || i || ' of a supplier~0123456789ab', randomblob(32), 0, 0, 1, NULL, '', i, i, NULL FROM n`
+		'source/2026/01/02/Invoice ' || i || ' of a supplier~0123456789ab', randomblob(32), 0, 0, 1, NULL, '', i, i, NULL,
+		NULL, NULL, 0 FROM n`
 }
 
 const (
-	settledDocuments = `INSERT INTO documents SELECT document, source, id, title, received, location, filed, sha256 FROM entries ORDER BY document`
-	settledCounts    = `INSERT INTO counts SELECT source, state, count(*) FROM entries GROUP BY source, state`
+	settledDocuments = `INSERT INTO documents SELECT document, source, id, title, received, location, filed, sha256,
+		message_id, randomblob(32), randomblob(32), 1 FROM entries ORDER BY document`
+	settledCounts = `INSERT INTO counts SELECT source, state, count(*) FROM entries GROUP BY source, state`
 )

@@ -13,7 +13,7 @@ import (
 
 const (
 	pollFolder  = "Inbox"
-	pollEntries = 100_000 // more make it too large to be checked when it is opened
+	pollEntries = 78_000 // more make it too large to be checked when it is opened
 )
 
 // pollOnce asks for every message of the folder, and prints the most memory

@@ -150,6 +150,10 @@ func (l *sqliteLedger) Document(ctx context.Context, id string) (Document, error
 	return l.reader.Document(ctx, id)
 }
 
+func (l *sqliteLedger) Like(ctx context.Context, source string, sha256, content [32]byte, messageID string) ([]Document, error) {
+	return l.reader.Like(ctx, source, sha256, content, messageID)
+}
+
 func (l *sqliteLedger) Entry(ctx context.Context, source, folder, key string) (Entry, error) {
 	return l.reader.Entry(ctx, source, folder, key)
 }

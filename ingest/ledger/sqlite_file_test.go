@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"iter"
 	"os"
@@ -248,7 +249,7 @@ func TestMigrate(t *testing.T) {
 		t.Fatal("opened with a step that fails")
 	}
 	checkVersion(t, path, len(old)+1)
-	checkVersion(t, path+".v1.bak", len(old))
+	checkVersion(t, fmt.Sprintf("%s.v%d.bak", path, len(old)), len(old))
 
 	l = open(t, path, newer)
 	got, err := l.Entry(t.Context(), "source", "inbox", "1")
@@ -267,7 +268,7 @@ func TestMigrate(t *testing.T) {
 		t.Fatalf("the older program says %v", err)
 	}
 
-	back := open(t, path+".v1.bak", old)
+	back := open(t, fmt.Sprintf("%s.v%d.bak", path, len(old)), old)
 	if got, err := back.Entry(t.Context(), "source", "inbox", "1"); err != nil || got != e {
 		t.Fatalf("entry in the backup is %+v, %v, want %+v", got, err, e)
 	}

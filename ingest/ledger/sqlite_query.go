@@ -19,9 +19,9 @@ func entriesQuery(q Query) (query string, args []any) {
 	}
 	query = strings.Join(parts, " UNION ALL ")
 	if q.Limit > 0 {
-		return "SELECT * FROM (" + query + " ORDER BY 19 DESC, 20 DESC LIMIT " + strconv.Itoa(q.Limit) + ") ORDER BY 19, 20", args
+		return "SELECT * FROM (" + query + " ORDER BY 22 DESC, 23 DESC LIMIT " + strconv.Itoa(q.Limit) + ") ORDER BY 22, 23", args
 	}
-	return query + " ORDER BY 19, 20", args
+	return query + " ORDER BY 22, 23", args
 }
 
 // part is the index to read and what its rows have in common.

@@ -19,7 +19,7 @@ type sqliteReader struct {
 	// steps the caller may read.
 	scans *sql.DB
 
-	documentStmt, entryStmt, knownStmt, owedStmt, dueStmt, cursorStmt, folderStmt, countStmt *sql.Stmt
+	documentStmt, likeStmt, entryStmt, knownStmt, owedStmt, dueStmt, cursorStmt, folderStmt, countStmt *sql.Stmt
 }
 
 // readers is the most connections for reads that end by themselves.
@@ -55,6 +55,7 @@ func readSQLite(ctx context.Context, path string, steps []string) (_ *sqliteRead
 		query string
 	}{
 		{&r.documentStmt, documentQuery},
+		{&r.likeStmt, likeQuery},
 		{&r.entryStmt, entryQuery},
 		{&r.knownStmt, "SELECT " + entryColumns + " FROM json_each(?) j CROSS JOIN " + entryTables + " WHERE e.folder = ? AND e.key = j.value"},
 		{&r.owedStmt, "SELECT " + entryColumns + " FROM " + indexedEntries("entries_open") +
@@ -91,11 +92,22 @@ func (r *sqliteReader) checkVersion(ctx context.Context, newest int) error {
 func (r *sqliteReader) Close() error { return errors.Join(r.db.Close(), r.scans.Close()) }
 
 const (
-	documentQuery = `SELECT d.id, s.name, d.title, d.received, d.location, d.filed, d.sha256
-		FROM documents d JOIN sources s ON s.id = d.source WHERE d.id = ?`
+	documentColumns = `d.id, s.name, d.title, d.received, d.location, d.filed, d.sha256, d.message_id, d.content, d.strict, d.original`
+	documentQuery   = `SELECT ` + documentColumns + ` FROM documents d JOIN sources s ON s.id = d.source WHERE d.id = ?`
+
+	// likeQuery has a part for each index.
+	likeQuery = `WITH alike(id) AS (
+			SELECT d.rowid FROM documents d WHERE d.source = (SELECT id FROM sources WHERE name = ?1)
+				AND substr(d.sha256, 1, 8) = substr(?2, 1, 8) AND d.sha256 = ?2
+			UNION SELECT d.rowid FROM documents d WHERE d.source = (SELECT id FROM sources WHERE name = ?1)
+				AND substr(d.content, 1, 8) = substr(?3, 1, 8) AND d.content = ?3
+			UNION SELECT d.rowid FROM documents d
+				WHERE d.source = (SELECT id FROM sources WHERE name = ?1) AND d.message_id = ?4 AND d.message_id <> '')
+		SELECT ` + documentColumns + ` FROM alike a CROSS JOIN documents d ON d.rowid = a.id CROSS JOIN sources s ON s.id = d.source
+		ORDER BY d.filed, d.rowid LIMIT ?5`
 
 	entryColumns = `s.name, f.folder, e.key, e.folder_path, e.state, e.size, e.received, e.document, e.title,
-		e.message_id, e.filed, e.location, e.sha256, e.duplicate, e.exact, e.attempts, e.retry_at, e.cause, e.updated, e.id`
+		e.message_id, e.filed, e.location, e.sha256, e.content, e.strict, e.original, e.duplicate, e.exact, e.attempts, e.retry_at, e.cause, e.updated, e.id`
 	entryJoins  = ` CROSS JOIN folders f ON f.id = e.folder CROSS JOIN sources s ON s.id = e.source`
 	entryTables = `entries e` + entryJoins
 	entryQuery  = `SELECT ` + entryColumns + ` FROM sources s CROSS JOIN folders f ON f.source = s.id
@@ -107,14 +119,18 @@ func indexedEntries(index string) string { return `entries e INDEXED BY ` + inde
 
 // documentFields are where the columns of documentQuery go.
 func documentFields(d *Document) []any {
-	return []any{&d.ID, &d.Source, &d.Title, (*timeColumn)(&d.Received), &d.Location, (*timeColumn)(&d.Filed), (*hashColumn)(&d.SHA256)}
+	return []any{
+		&d.ID, &d.Source, &d.Title, (*timeColumn)(&d.Received), &d.Location, (*timeColumn)(&d.Filed), (*hashColumn)(&d.SHA256),
+		&d.MessageID, (*hashColumn)(&d.Likeness.Content), (*hashColumn)(&d.Likeness.Strict), &d.Likeness.Original,
+	}
 }
 
 // entryFields are where entryColumns go.
 func entryFields(e *Entry, id *int64) []any {
 	return []any{
 		&e.Source, &e.Folder, &e.Key, &e.FolderPath, (*stateColumn)(&e.State), &e.Size, (*timeColumn)(&e.Received), &e.DocumentID, &e.Title,
-		&e.MessageID, (*timeColumn)(&e.Filed), &e.Location, (*hashColumn)(&e.SHA256), &e.Duplicate, &e.Exact, &e.Attempts,
+		&e.MessageID, (*timeColumn)(&e.Filed), &e.Location, (*hashColumn)(&e.SHA256),
+		(*hashColumn)(&e.Likeness.Content), (*hashColumn)(&e.Likeness.Strict), &e.Likeness.Original, &e.Duplicate, &e.Exact, &e.Attempts,
 		(*timeColumn)(&e.RetryAt), &e.Cause, (*timeColumn)(&e.Updated), id,
 	}
 }
@@ -125,6 +141,21 @@ func (r *sqliteReader) Document(ctx context.Context, id string) (Document, error
 		return Document{}, fmt.Errorf("read document: %w", err)
 	}
 	return d, nil
+}
+
+func (r *sqliteReader) Like(ctx context.Context, source string, sha256, content [32]byte, messageID string) ([]Document, error) {
+	var alike []Document
+	rows, err := r.likeStmt.QueryContext(ctx, source, hash(sha256), hash(content), messageID, MostAlike)
+	err = each(rows, err, func() (bool, error) {
+		var d Document
+		err := rows.Scan(documentFields(&d)...)
+		alike = append(alike, d)
+		return true, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read documents alike: %w", err)
+	}
+	return alike, nil
 }
 
 func (r *sqliteReader) Entry(ctx context.Context, source, folder, key string) (Entry, error) {

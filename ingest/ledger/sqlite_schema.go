@@ -8,7 +8,7 @@ import (
 
 // schema returns the steps from an empty database to the schema of now. Step n,
 // counted from 1, leads to version n; a step that was released never changes.
-func schema() []string { return []string{schema1} }
+func schema() []string { return []string{schema1, schema2} }
 
 // Times are microseconds since 1970, UTC; NULL is the zero time. The states are
 // those of stateCode: from 10 on, nothing is owed. Only what is owed is in
@@ -75,6 +75,22 @@ CREATE TABLE counts (
 	n      INTEGER NOT NULL,
 	PRIMARY KEY (source, state)
 ) WITHOUT ROWID;
+`
+
+// What messages are recognised by across protocols. The first bytes of a hash
+// are enough for an index.
+const schema2 = `
+ALTER TABLE entries ADD COLUMN content BLOB;
+ALTER TABLE entries ADD COLUMN strict BLOB;
+ALTER TABLE entries ADD COLUMN original INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE documents ADD COLUMN message_id TEXT NOT NULL DEFAULT '';
+ALTER TABLE documents ADD COLUMN content BLOB;
+ALTER TABLE documents ADD COLUMN strict BLOB;
+ALTER TABLE documents ADD COLUMN original INTEGER NOT NULL DEFAULT 0;
+UPDATE documents SET message_id = (SELECT message_id FROM entries e WHERE e.id = documents.entry);
+CREATE INDEX documents_sha256 ON documents (source, substr(sha256, 1, 8)) WHERE sha256 IS NOT NULL;
+CREATE INDEX documents_content ON documents (source, substr(content, 1, 8)) WHERE content IS NOT NULL;
+CREATE INDEX documents_message_id ON documents (source, message_id) WHERE message_id <> '';
 `
 
 // migrate brings the database at path up to date, one transaction per step. Its

@@ -235,8 +235,8 @@ func (tx *sqliteTx) add(f folderID, e Entry) (bool, error) {
 	}
 	next := standing{}.after(e)
 	res, err := tx.exec(`INSERT INTO entries (source, folder, key, folder_path, state, size, received, document, title,
-		message_id, filed, location, sha256, duplicate, exact, attempts, retry_at, cause, updated, outcome, quarantine)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+		message_id, filed, location, sha256, content, strict, original, duplicate, exact, attempts, retry_at, cause, updated, outcome, quarantine)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 		append([]any{f.source, f.id, e.Key}, values(e, next)...)...)
 	if err != nil {
 		return false, err
@@ -257,7 +257,7 @@ func (tx *sqliteTx) add(f folderID, e Entry) (bool, error) {
 // put records an entry that stood in r and stands in next now.
 func (tx *sqliteTx) put(f folderID, r standingRow, e Entry, next standing) error {
 	_, err := tx.exec(`UPDATE entries SET folder_path = ?, state = ?, size = ?, received = ?, document = ?, title = ?,
-		message_id = ?, filed = ?, location = ?, sha256 = ?, duplicate = ?, exact = ?, attempts = ?, retry_at = ?,
+		message_id = ?, filed = ?, location = ?, sha256 = ?, content = ?, strict = ?, original = ?, duplicate = ?, exact = ?, attempts = ?, retry_at = ?,
 		cause = ?, updated = ?, outcome = ?, quarantine = ? WHERE id = ?`,
 		append(values(e, next), r.id)...)
 	if err != nil {
@@ -295,9 +295,13 @@ func values(e Entry, s standing) []any {
 	if s.quarantined {
 		quarantine = quarantineHash(e.Source, e.Folder, e.Key)
 	}
+	if e.State != Prepared {
+		e.Likeness = Likeness{}
+	}
 	return []any{
 		e.FolderPath, stateCode(e.State), e.Size, micros(e.Received), e.DocumentID, e.Title,
-		e.MessageID, micros(e.Filed), e.Location, hash(e.SHA256), e.Duplicate, e.Exact, int64(e.Attempts), micros(e.RetryAt),
+		e.MessageID, micros(e.Filed), e.Location, hash(e.SHA256),
+		hash(e.Likeness.Content), hash(e.Likeness.Strict), e.Likeness.Original, e.Duplicate, e.Exact, int64(e.Attempts), micros(e.RetryAt),
 		e.Cause, micros(e.Updated), micros(s.outcome), quarantine,
 	}
 }
@@ -310,9 +314,10 @@ func (tx *sqliteTx) document(id string) (d Document, err error) {
 
 // addDocument records the document that an entry filed.
 func (tx *sqliteTx) addDocument(f folderID, entry int64, d Document) error {
-	_, err := tx.exec(`INSERT INTO documents (id, source, entry, title, received, location, filed, sha256)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-		d.ID, f.source, entry, d.Title, micros(d.Received), d.Location, micros(d.Filed), hash(d.SHA256))
+	_, err := tx.exec(`INSERT INTO documents (id, source, entry, title, received, location, filed, sha256,
+		message_id, content, strict, original) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		d.ID, f.source, entry, d.Title, micros(d.Received), d.Location, micros(d.Filed), hash(d.SHA256),
+		d.MessageID, hash(d.Likeness.Content), hash(d.Likeness.Strict), d.Likeness.Original)
 	return tx.broken(err)
 }
 

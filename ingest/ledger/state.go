@@ -138,7 +138,7 @@ func (e Entry) at(now time.Time) Entry {
 func (e *Entry) filedDocument() Document {
 	return Document{
 		ID: e.DocumentID, Source: e.Source, Title: e.Title, Received: e.Received,
-		Location: e.Location, Filed: e.Filed, SHA256: e.SHA256,
+		Location: e.Location, Filed: e.Filed, MessageID: e.MessageID, SHA256: e.SHA256, Likeness: e.Likeness,
 	}
 }
 

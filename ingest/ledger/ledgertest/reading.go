@@ -5,10 +5,82 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"postroom/ingest/ledger"
 )
+
+var likeTests = []test{
+	{"documents are like by bytes, content or Message-ID", func(f *fixture) {
+		l := f.lease("s", "inbox")
+		file := func(l ledger.Lease, key string, sha, content byte, id string) {
+			e := f.begin(l, key)[0]
+			e.DocumentID, e.MessageID, e.SHA256 = "document-"+key, id, [32]byte{sha}
+			e.Likeness = ledger.Likeness{Content: [32]byte{content}, Strict: [32]byte{content, 9}, Original: sha%2 == 0}
+			f.prepare(l, e)
+			f.advance(l, e, ledger.Filed)
+		}
+		file(l, "a", 1, 10, "<1>")
+		file(l, "b", 2, 10, "<2>")
+		file(l, "c", 3, 30, "<1>")
+		file(l, "d", 4, 40, "<4>")
+		file(f.lease("other", "inbox"), "o", 1, 10, "<1>")
+		bare := f.begin(l, "bare")[0]
+		bare.DocumentID = "document-bare"
+		f.prepare(l, bare)
+		f.advance(l, bare, ledger.Filed)
+		held := f.begin(l, "held")[0]
+		held.DocumentID, held.MessageID, held.SHA256 = "document-held", "<1>", [32]byte{1}
+		f.prepare(l, held)
+		for _, c := range []struct {
+			sha, content byte
+			id           string
+			want         []string
+		}{
+			{1, 0, "", []string{"a"}},
+			{0, 10, "", []string{"a", "b"}},
+			{0, 0, "<1>", []string{"a", "c"}},
+			{4, 30, "<2>", []string{"b", "c", "d"}},
+			{9, 99, "<9>", nil},
+			{0, 0, "", nil},
+		} {
+			got, err := f.l.Like(f.Context(), "s", [32]byte{c.sha}, [32]byte{c.content}, c.id)
+			f.ok(err)
+			var keys []string
+			for _, d := range got {
+				whole, err := f.l.Document(f.Context(), d.ID)
+				f.ok(err)
+				if whole != d {
+					f.Fatalf("like\n%+v, document\n%+v", d, whole)
+				}
+				keys = append(keys, strings.TrimPrefix(d.ID, "document-"))
+			}
+			if !slices.Equal(keys, c.want) {
+				f.Fatalf("like %+v: %q", c, keys)
+			}
+		}
+		d, err := f.l.Document(f.Context(), "document-b")
+		f.ok(err)
+		if d.MessageID != "<2>" || d.Likeness != (ledger.Likeness{Content: [32]byte{10}, Strict: [32]byte{10, 9}, Original: true}) {
+			f.Fatalf("%+v", d)
+		}
+	}},
+	{"no more alike than MostAlike, the oldest", func(f *fixture) {
+		l := f.lease("s", "inbox")
+		for i := range ledger.MostAlike + 5 {
+			e := f.begin(l, fmt.Sprint(i))[0]
+			e.DocumentID, e.MessageID, e.Filed = fmt.Sprint(i), "<1>", epoch.Add(time.Duration(i)*time.Second)
+			f.prepare(l, e)
+			f.advance(l, e, ledger.Filed)
+		}
+		got, err := f.l.Like(f.Context(), "s", [32]byte{}, [32]byte{}, "<1>")
+		f.ok(err)
+		if len(got) != ledger.MostAlike || got[0].ID != "0" || got[ledger.MostAlike-1].ID != fmt.Sprint(ledger.MostAlike-1) {
+			f.Fatalf("%d documents", len(got))
+		}
+	}},
+}
 
 var beginTests = []test{
 	{"empty key is refused", func(f *fixture) {

@@ -21,6 +21,7 @@ var valueTests = []test{
 		f.begin(l, "other")
 		original := f.at(l, "original", ledger.Filed)
 		want.State, want.Duplicate, want.Exact, want.DocumentID = ledger.Filed, true, true, original.DocumentID
+		want.Likeness = ledger.Likeness{}
 		f.ok(l.Advance(f.Context(), want))
 		want = f.recorded(want, since)
 		f.ok(l.Release(f.Context()))
@@ -132,6 +133,7 @@ func full(e ledger.Entry) ledger.Entry {
 	e.Filed, e.RetryAt = epoch.Add(1), epoch.Add(time.Hour)
 	e.Filed = e.Filed.Truncate(time.Microsecond)
 	e.SHA256 = [32]byte{0: 1, 31: 2}
+	e.Likeness = ledger.Likeness{Content: [32]byte{3}, Strict: [32]byte{4}, Original: true}
 	e.Duplicate, e.Exact, e.Attempts, e.Cause = true, true, 7, "server said no"
 	return e
 }
