@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -389,17 +390,20 @@ func (b *batch) file(e *ledger.Entry, raw *spool.Blob, m *sources.Message) error
 	if n, _ := interrupted(*e); n > maxAlone {
 		return b.quarantine(*e, raw, m, nil, fmt.Errorf("the process died %d times with this message in hand; it was not read", n))
 	}
-	d, header, err := b.read(*e, raw, m)
-	if err != nil {
+	d, identity, header, err := b.read(*e, raw, m)
+	switch {
+	case err != nil && b.work.Err() != nil:
+		return local("read message", err)
+	case err != nil:
 		return b.quarantine(*e, raw, m, header, err)
 	}
-	back, err := b.e.documents.take(b.work, d.ID)
+	back, err := b.e.documents.take(b.work, b.Name+"\x00"+string(identity.Content[:]))
 	if err != nil {
 		return local("wait for the same message", err)
 	}
 	defer back()
 
-	done, err := b.prepare(e, d)
+	done, err := b.prepare(e, d, identity)
 	if err != nil || done {
 		return err
 	}
@@ -418,49 +422,50 @@ func (b *batch) file(e *ledger.Entry, raw *spool.Blob, m *sources.Message) error
 	}
 }
 
-// read makes the document of a message.
-func (b *batch) read(e ledger.Entry, raw *spool.Blob, m *sources.Message) (d *store.Document, h *message.Header, err error) {
+// read makes the document of a message, and tells what the message is recognised
+// by.
+func (b *batch) read(e ledger.Entry, raw *spool.Blob, m *sources.Message) (d *store.Document, f document.Fingerprint, h *message.Header, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			b.log.Error("panic while reading a message", zap.String("key", e.Key), zap.Any("panic", r), zap.ByteString("stack", debug.Stack()))
 			err = fmt.Errorf("internal error while reading the message: %v", r)
 		}
 	}()
-	h, err = message.ReadHeader(raw.Reader())
+	content, err := message.Read(b.work, raw, raw.Size(), message.Limits{})
 	if err != nil {
-		return nil, h, fmt.Errorf("read message: %w", err)
+		return nil, f, nil, fmt.Errorf("read message: %w", err)
+	}
+	h = content.Header
+	if f, err = document.Identify(b.work, content); err != nil {
+		return nil, f, h, fmt.Errorf("read message: %w", err)
 	}
 	d = document.Make(document.Input{
 		Source: b.Name, Type: b.Type, Mailbox: b.Address, Folder: b.folder.Path, Key: e.Key,
 		Received: m.Received, Fetched: time.Now(), Wire: m.Wire, Notes: m.Notes,
 		Size: raw.Size(), SHA256: raw.SHA256(), Held: raw.Held(),
 		Open:   func() (io.ReadCloser, error) { return io.NopCloser(raw.Reader()), nil },
-		Header: h,
+		Header: h, Identity: f,
 	}, b.Rules)
-	return d, h, nil
+	return d, f, h, nil
 }
 
 // prepare records what the document will be. Done is true when there is nothing
 // to file: the message is a duplicate, or has to wait for one.
-func (b *batch) prepare(e *ledger.Entry, d *store.Document) (done bool, err error) {
-	for _, old := range b.Formerly {
-		id := document.ID(old, d.Origin.SHA256, "")
-		known, err := b.e.Ledger.Document(b.work, id)
-		if err == nil && !b.FileDuplicates {
-			return true, b.duplicate(*e, d, known)
+func (b *batch) prepare(e *ledger.Entry, d *store.Document, f document.Fingerprint) (done bool, err error) {
+	if !b.FileDuplicates {
+		for _, old := range b.Formerly {
+			switch _, err := b.claimed(document.ID(old, f, ""), *e); {
+			case errors.Is(err, errClaimed):
+				return true, b.postpone(*e, err)
+			case err != nil:
+				return false, err
+			}
 		}
-		if err != nil && !errors.Is(err, ledger.ErrNotFound) {
-			return false, local("read ledger", err)
-		}
-		if b.FileDuplicates {
-			continue
-		}
-		switch known, err := b.claimed(id, *e); {
-		case errors.Is(err, errClaimed):
-			return true, b.postpone(*e, err)
-		case err != nil:
+		known, err := b.known(d, f)
+		if err != nil {
 			return false, err
-		case known != nil:
+		}
+		if known != nil {
 			return true, b.duplicate(*e, d, *known)
 		}
 	}
@@ -470,8 +475,9 @@ func (b *batch) prepare(e *ledger.Entry, d *store.Document) (done bool, err erro
 		}
 		next := *e
 		next.State = ledger.Prepared
-		next.DocumentID, next.Title, next.MessageID = d.ID, d.Title, d.Origin.MessageID
+		next.DocumentID, next.Title, next.MessageID = d.ID, d.Title, f.MessageID
 		next.Received, next.Size, next.SHA256 = d.Origin.Received, d.Origin.Size, d.Origin.SHA256
+		next.Likeness = ledger.Likeness{Content: f.Content, Strict: f.Strict, Original: d.Origin.Wire == string(sources.Original)}
 		known, err := b.held.Prepare(b.work, next)
 		switch {
 		case errors.Is(err, ledger.ErrClaimed):
@@ -488,10 +494,44 @@ func (b *batch) prepare(e *ledger.Entry, d *store.Document) (done bool, err erro
 		case !b.FileDuplicates:
 			return true, b.duplicate(*e, d, *known)
 		default:
-			d.ID = document.ID(b.Name, d.Origin.SHA256, e.Folder+"\x00"+e.Key)
+			d.ID = document.ID(b.Name, f, e.Folder+"\x00"+e.Key)
 		}
 	}
 	return true, b.postpone(*e, errClaimed)
+}
+
+// known returns the document that the message was filed as already, nil if there
+// is none. Where it may have been, but that cannot be shown, it marks d.
+func (b *batch) known(d *store.Document, f document.Fingerprint) (*ledger.Document, error) {
+	alike, err := b.e.Ledger.Like(b.work, b.Name, d.Origin.SHA256, f.Content, f.MessageID)
+	if err != nil {
+		return nil, local("read ledger", err)
+	}
+	for i := range alike {
+		if alike[i].SHA256 == d.Origin.SHA256 {
+			return &alike[i], nil
+		}
+	}
+	possible := ""
+	for i := range alike {
+		switch a := &alike[i]; {
+		case a.Likeness.Content != f.Content:
+			// Another message, by another sender or writer, with its Message-ID.
+			possible = cmp.Or(possible, a.ID)
+		case a.MessageID != f.MessageID && a.MessageID != "" && f.MessageID != "":
+			// The same was sent twice.
+		case a.Likeness.Original && d.Origin.Wire == string(sources.Original) && a.Likeness.Strict != f.Strict:
+			// Neither was rendered, so what differs is no rendering.
+			possible = cmp.Or(possible, a.ID)
+			d.ID = document.ID(b.Name, f, hex.EncodeToString(f.Strict[:]))
+		default:
+			return a, nil
+		}
+	}
+	if possible != "" {
+		d.Notes = append(d.Notes, "possible_duplicate_of "+possible)
+	}
+	return nil, nil
 }
 
 // filed records that the document is in the repository. d is nil when an

@@ -3,8 +3,6 @@
 package document
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"io"
 	"strings"
 	"time"
@@ -31,27 +29,12 @@ type Input struct {
 	Wire     sources.Wire
 	Notes    []string
 
-	Size   int64
-	SHA256 [32]byte
-	Open   func() (io.ReadCloser, error) // the raw bytes
-	Held   bool                          // they are in memory
-	Header *message.Header
-}
-
-// identityVersion is part of every document's id. It changes with the
-// definition of the fingerprint.
-const identityVersion = "1"
-
-// ID returns the id of the document of a source's message, which depends on
-// nothing but what the message holds. Distinct, if not empty, sets apart
-// messages that are to be filed although they are the same.
-func ID(source string, sha [32]byte, distinct string) string {
-	h := sha256.New()
-	for _, s := range []string{identityVersion, source, hex.EncodeToString(sha[:]), distinct} {
-		io.WriteString(h, s)
-		h.Write([]byte{0})
-	}
-	return hex.EncodeToString(h.Sum(nil))
+	Size     int64
+	SHA256   [32]byte
+	Open     func() (io.ReadCloser, error) // the raw bytes
+	Held     bool                          // they are in memory
+	Header   *message.Header
+	Identity Fingerprint
 }
 
 // Make returns the document of a message. It is the same at every call with the
@@ -68,7 +51,7 @@ func Make(in Input, rules Rules) *store.Document {
 		received = in.Fetched
 	}
 	d := &store.Document{
-		ID:          ID(in.Source, in.SHA256, ""),
+		ID:          ID(in.Source, in.Identity, ""),
 		Title:       Expand(rules.Title, in),
 		Class:       rules.Class,
 		Permissions: rules.Permissions,

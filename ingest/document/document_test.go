@@ -64,9 +64,11 @@ func TestReceived(t *testing.T) {
 }
 
 func TestIDDependsOnSourceAndContentAlone(t *testing.T) {
-	a, b := sha256.Sum256([]byte("a")), sha256.Sum256([]byte("b"))
-	ids := map[string]bool{ID("s", a, ""): true, ID("s", b, ""): true, ID("t", a, ""): true, ID("s", a, "x"): true}
-	if len(ids) != 4 || !ids[ID("s", a, "")] {
+	a, b := Fingerprint{Content: sha256.Sum256([]byte("a"))}, Fingerprint{Content: sha256.Sum256([]byte("b"))}
+	named := Fingerprint{Content: a.Content, MessageID: "<1@example.com>"}
+	ids := map[string]bool{ID("s", a, ""): true, ID("s", b, ""): true, ID("t", a, ""): true, ID("s", a, "x"): true, ID("s", named, ""): true}
+	rendered := Fingerprint{Content: a.Content, Strict: b.Content}
+	if len(ids) != 5 || !ids[ID("s", rendered, "")] {
 		t.Errorf("%v", ids)
 	}
 }

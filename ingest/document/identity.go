@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
@@ -21,10 +22,26 @@ import (
 	"postroom/ingest/message"
 )
 
+// identityVersion is part of every document's id. It changes with the
+// definition of the fingerprint.
+const identityVersion = "2"
+
+// ID returns the id of the document of a source's message, which depends on
+// nothing but what the message holds. Distinct, if not empty, sets apart
+// messages that are to be filed although they are the same.
+func ID(source string, f Fingerprint, distinct string) string {
+	h := sha256.New()
+	for _, s := range []string{identityVersion, source, hex.EncodeToString(f.Content[:]), f.MessageID, distinct} {
+		io.WriteString(h, s)
+		h.Write([]byte{0})
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
 // Fingerprint is what a message is recognised by. docs/formats.md has the
 // definition and its reasons.
 type Fingerprint struct {
-	// MessageID is the first identifier of Message-ID without brackets and
+	// MessageID is the first identifier of Message-ID in its brackets, without
 	// white space; empty if there is none.
 	MessageID string
 	// Content covers what a server keeps when it renders the message anew.
@@ -54,7 +71,7 @@ type identifier struct {
 // message identifies the message of which root is the root part.
 func (i *identifier) message(root *message.Part, depth int) (f Fingerprint, err error) {
 	if ids := root.Header.MessageIDs("Message-ID"); len(ids) > 0 {
-		f.MessageID = strings.Trim(ids[0], "<>")
+		f.MessageID = ids[0]
 	}
 	content := newDigest()
 	content.add("from", i.addresses(root, "From"))
