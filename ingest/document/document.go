@@ -18,6 +18,8 @@ type Rules struct {
 	Title       string // template, see Expand
 	Class       string
 	Permissions string
+	Properties  []Property
+	Only        Filter
 }
 
 // Input is a message as it was received.
@@ -40,16 +42,7 @@ type Input struct {
 // Make returns the document of a message. It is the same at every call with the
 // same input and rules, except for Filed, which the caller sets.
 func Make(in Input, rules Rules) *store.Document {
-	received := in.Received
-	if received.IsZero() {
-		received = in.Header.Arrived()
-	}
-	if received.IsZero() {
-		received = in.Header.Date()
-	}
-	if received.IsZero() {
-		received = in.Fetched
-	}
+	received := Arrived(in.Received, in.Header, in.Fetched)
 	d := &store.Document{
 		ID:          ID(in.Source, in.Identity, ""),
 		Title:       Expand(rules.Title, in),
@@ -81,12 +74,6 @@ func Make(in Input, rules Rules) *store.Document {
 	return d
 }
 
-// Words lists the words that may stand in braces in a title, besides
-// header:NAME.
-func Words() []string {
-	return []string{"from", "to", "cc", "subject", "date", "message_id", "in_reply_to", "mailbox", "folder"}
-}
-
 // Expand replaces the words in braces of a template by what the message says;
 // "{{" and "}}" stand for a brace. White space is collapsed.
 func Expand(template string, in Input) string {
@@ -107,36 +94,9 @@ func Expand(template string, in Input) string {
 				s = ""
 				break
 			}
-			b.WriteString(value(word, in))
+			b.WriteString(in.titleWord(word))
 			s = rest
 		}
 	}
 	return strings.Join(strings.Fields(b.String()), " ")
-}
-
-func value(word string, in Input) string {
-	h := in.Header
-	switch word {
-	case "from", "to", "cc":
-		return strings.Join(h.Addresses(word), "; ")
-	case "subject":
-		return h.Text("Subject")
-	case "date":
-		if d := h.Date(); !d.IsZero() {
-			return d.Format(time.RFC3339)
-		}
-		return ""
-	case "message_id":
-		return h.Raw("Message-ID")
-	case "in_reply_to":
-		return h.Raw("In-Reply-To")
-	case "mailbox":
-		return in.Mailbox
-	case "folder":
-		return in.Folder
-	}
-	if name, ok := strings.CutPrefix(word, "header:"); ok {
-		return h.Text(name)
-	}
-	return ""
 }
