@@ -79,6 +79,7 @@ func mailbox(s *config.Source, log *zap.Logger) ingest.Mailbox {
 		FileDuplicates: s.Duplicates == "file",
 		Rules: document.Rules{
 			Title: s.Document.Title, Class: s.Document.Class, Permissions: s.Document.Permissions,
+			Properties: properties(s), Only: filter(s),
 		},
 	}
 	if m.Address == "" {
@@ -86,6 +87,23 @@ func mailbox(s *config.Source, log *zap.Logger) ingest.Mailbox {
 	}
 	d.fit(s.Options, &m)
 	return m
+}
+
+func properties(s *config.Source) []document.Property {
+	var rules []document.Property
+	for _, p := range s.Document.Properties {
+		rules = append(rules, document.Property{
+			Name: p.Name, Value: p.Value, Read: p.Read, Match: p.Match, Default: p.Default, Required: p.Required,
+		})
+	}
+	return rules
+}
+
+func filter(s *config.Source) document.Filter {
+	return document.Filter{
+		Unread: s.Only.Unread, Since: s.Only.Since, MaxSize: s.Only.MaxSize,
+		From: document.NewGlobs(s.Only.From), Subject: document.NewGlobs(s.Only.Subject),
+	}
 }
 
 // chosen returns the sources that are enabled, or those of the names.

@@ -77,16 +77,16 @@ func Evaluate(rules []Property, in Values) (properties []store.Property, notes [
 
 // Words lists what can be read from a message, besides header:NAME.
 func Words() []string {
-	return append(TitleWords(), "body", "attachment_names")
+	return []string{
+		"from", "to", "cc", "subject", "body", "date", "importance", "sensitivity", "message_id", "in_reply_to",
+		"conversation", "mailbox", "folder", "attachment_names",
+	}
 }
 
-// TitleWords lists the words that may stand in braces in a title, besides
-// header:NAME.
+// TitleWords lists those that may stand in braces in a title, besides
+// header:NAME: what is said outside of the text.
 func TitleWords() []string {
-	return []string{
-		"from", "to", "cc", "subject", "date", "importance", "sensitivity", "message_id", "in_reply_to", "conversation",
-		"mailbox", "folder",
-	}
+	return slices.DeleteFunc(Words(), func(word string) bool { return word == "body" || word == "attachment_names" })
 }
 
 // reader reads the values of one message.
@@ -190,7 +190,7 @@ func cut(s string, limit int) string {
 }
 
 // read returns what a word stands for, without white space around it. The error
-// is one of the raw bytes, and only of what titles cannot hold.
+// is one of the raw bytes.
 func (r *reader) read(word string) (text, error) {
 	switch word {
 	case "body":

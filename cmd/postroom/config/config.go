@@ -19,12 +19,12 @@
 //	address   a bare mail address                guid      an id of Entra
 //	date      a date or an RFC 3339 time         hostport  a host name, with or without :PORT
 //	folder    the path of a folder               https     an https URL
-//	glob      text with * and ?                  ledger    a ledger
-//	listen    an address with a port             name      the name of a source
-//	path      a file or folder; made absolute    pattern   a pattern of folder paths
-//	read      a word for a part of a message     regexp    an RE2 expression
-//	size      a number of bytes, with a unit     template  text with words in braces
-//	text      any text without control characters
+//	glob      a pattern of files                 ledger    a ledger
+//	listen    an address with a port             mask      a glob for a text of a message
+//	name      the name of a source               path      a file or folder; made absolute
+//	pattern   a pattern of folder paths          read      a word for a part of a message
+//	regexp    an RE2 expression                  size      a number of bytes, with a unit
+//	template  text with words in braces          text      any text without control characters
 //	url       an http, https or socks5 URL
 //
 // Without one the type of the field decides: string (text), bool, int,

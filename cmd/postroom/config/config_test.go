@@ -87,7 +87,8 @@ sources:
       title: "{subject} {{x}} {header:X-Ticket}"
       properties:
         - {name: Department, value: Finance}
-        - {name: Number, read: subject, match: 'INV-(\d+)', required: true, default: none}
+        - {name: Number, read: subject, match: 'INV-(\d+)', required: true}
+        - {name: Number, read: cc, default: none}
 `})
 	at := func(line int) config.Position {
 		return config.Position{File: filepath.Join(dir, "config.yaml"), Line: line, Column: 5}
@@ -154,9 +155,10 @@ sources:
 	}
 	rules := c.Sources[1].Document
 	number := rules.Properties[1]
-	if rules.Class != "" || rules.Title != "{subject} {{x}} {header:X-Ticket}" || len(rules.Properties) != 2 ||
+	if rules.Class != "" || rules.Title != "{subject} {{x}} {header:X-Ticket}" || len(rules.Properties) != 3 ||
 		rules.Properties[0] != (config.Property{Name: "Department", Value: "Finance"}) ||
-		number.Match.String() != `INV-(\d+)` || !number.Required || number.Default != "none" || number.Read != "subject" {
+		number.Match.String() != `INV-(\d+)` || !number.Required || number.Default != "" || number.Read != "subject" ||
+		rules.Properties[2] != (config.Property{Name: "Number", Read: "cc", Default: "none"}) {
 		t.Errorf("document is %+v", rules)
 	}
 }
@@ -286,14 +288,18 @@ func TestWarnings(t *testing.T) {
 defaults: {format: msg}
 sources:
   - {name: a, type: imap, credentials: box, server: x, format: eml}
-  - {name: b, type: pop3, credentials: box, server: x, enabled: false, mailbox: "${secret:b}", format: eml, document: {title: "{importance}"}}
+  - {name: b, type: pop3, credentials: box, server: x, enabled: false, mailbox: "${secret:b}", format: eml, document: {title: "{importance}"}, only: {since: 2024-01-01}}
   - {name: c, type: gmail, credentials: goog, mailbox: a@example.com, enabled: false}
 `,
 			"config.yaml:5:24: type: google: not built yet\nconfig.yaml:6:57: password: ${secret:NAME}: not built yet\nconfig.yaml:7:20: format: msg: not built yet\n" +
-				"config.yaml:10:21: type: pop3: not built yet\nconfig.yaml:10:81: mailbox: ${secret:NAME}: not built yet\nconfig.yaml:10:127: document.title: {importance}: not built yet\n" +
+				"config.yaml:10:21: type: pop3: not built yet\nconfig.yaml:10:81: mailbox: ${secret:NAME}: not built yet\n" +
 				"config.yaml:11:21: type: gmail: not built yet\n"},
 		{"folders", head + box + "sources: [{name: a, type: imap, credentials: box, server: x, folders: [Inbox, A/B], exclude_folders: [A], failed_folder: Done, after_filing: move, filed_folder: Done}]\n",
 			"config.yaml:5:71: folders: exclude_folders leaves out a folder that is named here; it is not read\nconfig.yaml:5:122: failed_folder: the same as filed_folder; what failed cannot be told from what was filed\n"},
+		{"filter", head + box + "sources: [{name: a, type: imap, credentials: box, server: x, only: {from: [supplier.com, 'a@b', '*.com', 'x?y']}}]\n",
+			"config.yaml:5:76: only.from: fits no address with @, since it has neither @ nor * nor ?; for all addresses of a domain write *@ before it\n"},
+		{"required with a default", head + box + "sources: [{name: a, type: imap, credentials: box, server: x, document: {properties: [{name: p, read: cc, required: true, default: d}, {name: p, read: cc, required: false, default: d}]}}]\n",
+			"config.yaml:5:106: required has no effect beside default, which is a value; leave one of them out\n"},
 		{"include", head + "include: [sources.d/*.yaml, comments.yaml]\n", "comments.yaml:1:1: the file holds nothing\nconfig.yaml:1:1: no sources; nothing will be filed\nconfig.yaml:3:11: include: no file matches\n"},
 	}
 	for _, test := range tests {

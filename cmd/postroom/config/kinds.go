@@ -16,7 +16,9 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
+	"postroom/ingest/document"
 	"postroom/internal/secret"
 	"postroom/sources"
 )
@@ -117,12 +119,14 @@ func kindNamed(name string) (kind, bool) {
 		return kind{allowed: "a URL that begins with https://", pattern: `^[Hh][Tt][Tt][Pp][Ss]://`, parse: parseHTTPS}, true
 	case "glob":
 		return kind{allowed: "a pattern of text, * and ?", parse: parseText}, true
+	case "mask":
+		return kind{allowed: "a pattern of text, * and ?, of the whole text", parse: parseMask}, true
 	case "regexp":
 		return kind{allowed: "a regular expression in RE2 syntax", parse: parseRegexp}, true
 	case "template":
-		return kind{allowed: "a text in which {WORD} stands for what the message says, and {{ for a brace; words: " + readAllowed(), parse: parseTemplate}, true
+		return kind{allowed: "a text in which {WORD} stands for what the message says, and {{ for a brace; words: " + readAllowed(document.TitleWords()), parse: parseTemplate}, true
 	case "read":
-		return kind{allowed: readAllowed(), pattern: "^(" + strings.Join(readWords(), "|") + `|header:[!-9;-~]+)$`, parse: parseRead}, true
+		return kind{allowed: readAllowed(document.Words()), pattern: "^(" + strings.Join(document.Words(), "|") + `|header:[!-9;-~]+)$`, parse: parseRead}, true
 	case "name":
 		return kind{allowed: "letters, digits, - and _, at most 63, beginning with a letter or digit, and no Windows device name", pattern: namePattern, parse: parseName}, true
 	case "address":
@@ -403,22 +407,23 @@ func parseRegexp(s, _ string) (any, error) {
 	return re, nil
 }
 
-// readWords are the words for what can be read from a message, besides
-// header:NAME.
-func readWords() []string {
-	return []string{
-		"from", "to", "cc", "subject", "body", "date", "importance", "sensitivity", "message_id", "in_reply_to",
-		"conversation", "mailbox", "folder", "attachment_names",
-	}
-}
+// readAllowed says what the words for what can be read from a message are.
+func readAllowed(words []string) string { return strings.Join(words, ", ") + ", header:NAME" }
 
-func readAllowed() string { return strings.Join(readWords(), ", ") + ", header:NAME" }
-
-func isRead(s string) bool {
-	if name, ok := strings.CutPrefix(s, "header:"); ok {
-		return isFieldName(name)
+// checkRead refuses what is neither one of the words nor header:NAME. The error
+// is a verb phrase.
+func checkRead(s string, words []string) error {
+	switch name, isField := strings.CutPrefix(s, "header:"); {
+	case isField && name == "":
+		return errors.New("has no name of a header field after the colon")
+	case isField && !isFieldName(name):
+		return errors.New("has no name of a header field after the colon, but what holds spaces, colons or letters beyond ASCII")
+	case isField, slices.Contains(words, s):
+		return nil
+	case strings.HasPrefix(strings.ToLower(s), "header:"):
+		return errors.New("begins with header: in capital letters")
 	}
-	return slices.Contains(readWords(), s)
+	return fmt.Errorf("is not a word for what can be read from a message%s", suggest(s, words))
 }
 
 // isFieldName reports whether s is the name of a header field, RFC 5322 2.2.
@@ -427,8 +432,8 @@ func isFieldName(s string) bool {
 }
 
 func parseRead(s, _ string) (any, error) {
-	if !isRead(s) {
-		return nil, errors.New("is not a word for what can be read from a message")
+	if err := checkRead(s, document.Words()); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
@@ -439,9 +444,23 @@ func parseTemplate(s, _ string) (any, error) {
 		return nil, err
 	}
 	for _, word := range words {
-		if !isRead(word) {
-			return nil, errors.New("has an unknown word in braces")
+		if slices.Contains(document.Words(), word) && !slices.Contains(document.TitleWords(), word) {
+			return nil, errors.New("has a word in braces that is for properties alone")
 		}
+		if err := checkRead(word, document.TitleWords()); err != nil {
+			return nil, fmt.Errorf("has a text in braces that %w", err)
+		}
+	}
+	return s, nil
+}
+
+// maxGlob is how many characters a glob has at most, which bounds the time that
+// a message takes.
+const maxGlob = 1000
+
+func parseMask(s, _ string) (any, error) {
+	if utf8.RuneCountInString(s) > maxGlob {
+		return nil, fmt.Errorf("has more than %d characters", maxGlob)
 	}
 	return s, nil
 }

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"postroom/ingest/document"
 )
 
 // Source is one mailbox and what is done with its messages.
@@ -43,15 +41,16 @@ type Only struct {
 	Since time.Time `yaml:"since" doc:"Only messages received on this day or later, UTC."`
 	// MaxSize is in bytes; 0 for no bound.
 	MaxSize int64 `yaml:"max_size" kind:"size" doc:"Only messages of at most this size."`
-	// From and Subject are globs of * and ?, of which one must match.
-	From    []string `yaml:"from" kind:"glob" doc:"Only messages from an address that matches one of these; * and ? stand for any characters."`
-	Subject []string `yaml:"subject" kind:"glob" doc:"Only messages with a subject that matches one of these; * and ? stand for any characters."`
+	// From and Subject are globs of * and ?, of which one must match the whole
+	// text, regardless of case; those of From the bare address.
+	From    []string `yaml:"from" kind:"mask" doc:"Only messages from an address that one of these matches; * stands for any characters, ? for one."`
+	Subject []string `yaml:"subject" kind:"mask" doc:"Only messages with a subject that one of these matches; * stands for any characters, ? for one."`
 }
 
 // DocumentRules say what the documents of a source look like.
 type DocumentRules struct {
 	Class string `yaml:"class" doc:"The class of the documents."`
-	// Title holds words in braces, as for Property.Read, and {{ and }} for braces.
+	// Title holds words of document.TitleWords in braces, and {{ and }} for braces.
 	Title       string     `yaml:"title" default:"{subject}" kind:"template" doc:"The title of the documents; {subject} and other words in braces stand for what the message says."`
 	Permissions string     `yaml:"permissions" doc:"The permissions of the documents, in the repository's terms."`
 	Properties  []Property `yaml:"properties" doc:"Properties of the documents: a fixed value, or one read from the message."`
@@ -61,7 +60,7 @@ type DocumentRules struct {
 type Property struct {
 	Name  string `yaml:"name" required:"true" doc:"The name of the property."`
 	Value string `yaml:"value" doc:"A fixed value."`
-	// Read is a word for a part of the message, or "header:" and a field's name.
+	// Read is one of document.Words, or "header:" and a field's name.
 	Read string `yaml:"read" kind:"read" doc:"The part of the message that is the value."`
 	// Match is nil for all of what was read. Its first group, if any, is the value.
 	Match    *regexp.Regexp `yaml:"match" doc:"An RE2 expression; its first group, or what it matches, is the value."`
@@ -154,6 +153,7 @@ func (s *sourceReader) read(n *node, defaults []entry) {
 	s.claim()
 	s.checkDisposition()
 	s.checkSignIn()
+	s.checkFilter()
 	s.checkProperties()
 	s.checkBuilt()
 }
@@ -234,12 +234,33 @@ func (s *sourceReader) checkSignIn() {
 	}
 }
 
+func (s *sourceReader) checkFilter() {
+	for _, path := range []string{"only.from", "only.subject"} {
+		e := s.node.find(path)
+		if e == nil || e.value.kind != listNode {
+			continue
+		}
+		if len(e.value.items) == 0 {
+			s.errors.add(e.value.pos, "%s: empty list, which no message fits; allowed: at least one pattern; or leave the key out", path)
+		}
+	}
+	e := s.node.find("only.from")
+	if e == nil || len(s.source.Only.From) != len(e.value.items) {
+		return
+	}
+	for i, pattern := range s.source.Only.From {
+		if pattern != "" && !strings.ContainsAny(pattern, "@*?") {
+			s.warnings.add(e.value.items[i].pos, "only.from: fits no address with @, since it has neither @ nor * nor ?; for all addresses of a domain write *@ before it")
+		}
+	}
+}
+
 func (s *sourceReader) checkProperties() {
 	e := s.node.find("document.properties")
 	if e == nil {
 		return
 	}
-	for _, item := range e.value.items {
+	for i, item := range e.value.items {
 		value, read := item.entry("value"), item.entry("read")
 		switch {
 		case item.kind != mappingNode:
@@ -253,6 +274,8 @@ func (s *sourceReader) checkProperties() {
 					s.errors.add(e.pos, "%s is only for a property with read; leave it out", key)
 				}
 			}
+		case i < len(s.source.Document.Properties) && s.source.Document.Properties[i].Required && item.entry("default") != nil:
+			s.warnings.add(item.entry("required").pos, "required has no effect beside default, which is a value; leave one of them out")
 		}
 	}
 }
@@ -272,20 +295,6 @@ func (s *sourceReader) checkBuilt() {
 	}
 	if s.source.Enabled && s.source.Credentials != nil {
 		s.use(s.source.Credentials)
-	}
-	title := s.node.find("document.title")
-	if title == nil {
-		return
-	}
-	words, err := templateWords(s.source.Document.Title)
-	if err != nil {
-		// The decoder has said so.
-		return
-	}
-	for _, word := range words {
-		if !slices.Contains(document.Words(), word) && !strings.HasPrefix(word, "header:") {
-			to.add(title.value.pos, "document.title: {%s}: not built yet", word)
-		}
 	}
 }
 

@@ -22,12 +22,6 @@ func unbuiltInSource() []unbuilt {
 		{"format", "msg"},
 		{"separate_attachments", "true"},
 		{"keep_original", "true"},
-		{"only.unread", "true"},
-		{"only.since", ""},
-		{"only.max_size", ""},
-		{"only.from", ""},
-		{"only.subject", ""},
-		{"document.properties", ""},
 	}
 }
 
