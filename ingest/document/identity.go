@@ -59,17 +59,17 @@ const maxNesting = 16
 // Identify returns the fingerprint of a message. Its memory does not depend on
 // the size of the message. The error is one of the raw bytes or of the context.
 func Identify(ctx context.Context, m *message.Message) (Fingerprint, error) {
-	i := &identifier{ctx: ctx, m: m}
+	i := &fingerprinter{ctx: ctx, m: m}
 	return i.message(&m.Part, 0)
 }
 
-type identifier struct {
+type fingerprinter struct {
 	ctx context.Context
 	m   *message.Message
 }
 
 // message identifies the message of which root is the root part.
-func (i *identifier) message(root *message.Part, depth int) (f Fingerprint, err error) {
+func (i *fingerprinter) message(root *message.Part, depth int) (f Fingerprint, err error) {
 	if ids := root.Header.MessageIDs("Message-ID"); len(ids) > 0 {
 		f.MessageID = ids[0]
 	}
@@ -118,7 +118,7 @@ func (i *identifier) message(root *message.Part, depth int) (f Fingerprint, err 
 }
 
 // addresses returns the addresses of fields in an order of their own, each once.
-func (i *identifier) addresses(root *message.Part, fields ...string) string {
+func (i *fingerprinter) addresses(root *message.Part, fields ...string) string {
 	var all []string
 	for _, field := range fields {
 		for _, a := range root.Header.AddressList(field) {
@@ -140,7 +140,7 @@ func date(t time.Time) string {
 
 // texts adds the text of parts as one, without white space: servers break lines
 // anew, and join texts.
-func (i *identifier) texts(d *digest, parts []*message.Part) error {
+func (i *fingerprinter) texts(d *digest, parts []*message.Part) error {
 	d.begin("text")
 	defer d.end()
 	w := &squeezer{w: d}
@@ -155,12 +155,12 @@ func (i *identifier) texts(d *digest, parts []*message.Part) error {
 	return w.flush()
 }
 
-func (i *identifier) text(w io.Writer, p *message.Part) error {
+func (i *fingerprinter) text(w io.Writer, p *message.Part) error {
 	_, r, err := i.m.OpenText(p)
 	if err != nil {
 		return err
 	}
-	r = reader{i.ctx, r}
+	r = until{i.ctx, r}
 	if p.Type == "text/html" {
 		return visible(w, r)
 	}
@@ -247,7 +247,7 @@ var numbered = regexp.MustCompile(`(?i)^(att|image)\d{3,}(\.\w+)?$`)
 
 // file returns what identifies an attachment, and strictly so: its name, and its
 // content without its transfer encoding; of a message what identifies that.
-func (i *identifier) file(p *message.Part, depth int) (content, strict string, err error) {
+func (i *fingerprinter) file(p *message.Part, depth int) (content, strict string, err error) {
 	if p.IsMessage() && len(p.Parts) == 1 && depth < maxNesting {
 		f, err := i.message(p.Parts[0], depth+1)
 		return fmt.Sprintf("message %s %x", f.MessageID, f.Content), fmt.Sprintf("%x", f.Strict), err
@@ -257,19 +257,19 @@ func (i *identifier) file(p *message.Part, depth int) (content, strict string, e
 		name = ""
 	}
 	h := sha256.New()
-	if _, err := io.Copy(h, reader{i.ctx, i.m.Open(p)}); err != nil {
+	if _, err := io.Copy(h, until{i.ctx, i.m.Open(p)}); err != nil {
 		return "", "", fmt.Errorf("read attachment: %w", err)
 	}
 	return fmt.Sprintf("%x %s", h.Sum(nil), name), "", nil
 }
 
-// reader reads until its context ends.
-type reader struct {
+// until reads until its context ends.
+type until struct {
 	ctx context.Context
 	io.Reader
 }
 
-func (r reader) Read(p []byte) (int, error) {
+func (r until) Read(p []byte) (int, error) {
 	if err := r.ctx.Err(); err != nil {
 		return 0, err
 	}
