@@ -392,10 +392,13 @@ func (b *batch) file(e *ledger.Entry, raw *spool.Blob, m *sources.Message) error
 	}
 	d, identity, header, err := b.read(*e, raw, m)
 	switch {
-	case err != nil && b.work.Err() != nil:
-		return local("read message", err)
-	case err != nil:
+	case errors.As(err, new(*messageError)):
 		return b.quarantine(*e, raw, m, header, err)
+	case err != nil:
+		return local("read message", err)
+	}
+	if leftOut, err := b.leaveOut(e, raw, d, header); leftOut || err != nil {
+		return err
 	}
 	back, err := b.e.documents.take(b.work, b.Name+"\x00"+string(identity.Content[:]))
 	if err != nil {
@@ -422,30 +425,66 @@ func (b *batch) file(e *ledger.Entry, raw *spool.Blob, m *sources.Message) error
 	}
 }
 
+// leaveOut forgets a message that the filter does not take. One whose document
+// was determined, or that a person puts back from quarantine, is taken.
+func (b *batch) leaveOut(e *ledger.Entry, raw *spool.Blob, d *store.Document, h *message.Header) (bool, error) {
+	if e.State == ledger.Prepared || raw.Kept() != "" {
+		return false, nil
+	}
+	key := b.Rules.Only.Delivered(h, raw.Size(), d.Origin.Received)
+	if key == "" {
+		return false, nil
+	}
+	err := b.held.Forget(context.WithoutCancel(b.work), e.Key)
+	switch {
+	case errors.Is(err, ledger.ErrTransition):
+		return false, nil
+	case err != nil:
+		return false, local("write ledger", err)
+	}
+	b.log.Debug("left out", zap.String("key", e.Key), zap.String("by", key))
+	b.tell(Event{Kind: Skipped, Entry: *e})
+	return true, nil
+}
+
+// messageError is a message's own fault, as opposed to one of reading it.
+type messageError struct{ error }
+
+func (e *messageError) Unwrap() error { return e.error }
+
 // read makes the document of a message, and tells what the message is recognised
 // by.
 func (b *batch) read(e ledger.Entry, raw *spool.Blob, m *sources.Message) (d *store.Document, f document.Fingerprint, h *message.Header, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			b.log.Error("panic while reading a message", zap.String("key", e.Key), zap.Any("panic", r), zap.ByteString("stack", debug.Stack()))
-			err = fmt.Errorf("internal error while reading the message: %v", r)
+			err = &messageError{fmt.Errorf("internal error while reading the message: %v", r)}
 		}
 	}()
 	content, err := message.Read(b.work, raw, raw.Size(), message.Limits{})
 	if err != nil {
-		return nil, f, nil, fmt.Errorf("read message: %w", err)
+		return nil, f, nil, err
 	}
 	h = content.Header
 	if f, err = document.Identify(b.work, content); err != nil {
-		return nil, f, h, fmt.Errorf("read message: %w", err)
+		return nil, f, h, err
 	}
-	d = document.Make(document.Input{
+	in := document.Input{
 		Source: b.Name, Type: b.Type, Mailbox: b.Address, Folder: b.folder.Path, Key: e.Key,
 		Received: m.Received, Fetched: time.Now(), Wire: m.Wire, Notes: m.Notes,
 		Size: raw.Size(), SHA256: raw.SHA256(), Held: raw.Held(),
 		Open:   func() (io.ReadCloser, error) { return io.NopCloser(raw.Reader()), nil },
 		Header: h, Identity: f,
-	}, b.Rules)
+	}
+	d = document.Make(in, b.Rules)
+	properties, notes, err := document.Evaluate(b.Rules.Properties, in.Values(content))
+	switch {
+	case errors.As(err, new(*document.MissingError)):
+		return nil, f, h, &messageError{err}
+	case err != nil:
+		return nil, f, h, err
+	}
+	d.Properties, d.Notes = properties, append(d.Notes, notes...)
 	return d, f, h, nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"postroom/ingest/document"
 	"postroom/ingest/ledger"
 	"postroom/internal/durable"
 	"postroom/sources"
@@ -22,9 +23,6 @@ const (
 	chunk    = 256              // messages listed and handled together
 	leaseTTL = 90 * time.Second // renewed three times in that
 )
-
-// noFilter is what a cursor is kept under when a listing leaves nothing out.
-const noFilter = "all"
 
 // scope says what a poll is to handle.
 type scope int
@@ -302,7 +300,9 @@ func (p *poll) news() error {
 	if err != nil {
 		return local("read ledger", err)
 	}
-	if rules != noFilter {
+	// What another filter left out is looked at again.
+	filter := &p.Rules.Only
+	if rules != filter.Key() {
 		cursor = ""
 	}
 	listing, err := p.src.List(p.ctx, p.folder, sources.Cursor(cursor))
@@ -310,20 +310,33 @@ func (p *poll) news() error {
 		return fmt.Errorf("list messages: %w", err)
 	}
 	p.tell(Event{Kind: Listed, Listed: max(listing.Remaining(), 0)})
+	var again []string // keys that the filter leaves out only as they are now
 	for {
 		refs, err := listing.Next(p.ctx, chunk)
 		if err != nil {
 			return fmt.Errorf("list messages: %w", err)
 		}
 		var entries []ledger.Entry
-		if len(refs) > 0 {
-			if entries, err = p.begin(refs); err != nil {
+		taken := make([]sources.Ref, 0, len(refs))
+		for _, r := range refs {
+			switch leftOut, _ := filter.Listed(r); {
+			case leftOut == "":
+				taken = append(taken, r)
+				continue
+			case leftOut == document.OnlyUnread:
+				again = append(again, r.Key)
+			}
+			p.tell(Event{Kind: Skipped, Entry: ledger.Entry{Source: p.Name, Folder: p.folder.ID, FolderPath: p.folder.Path, Key: r.Key}})
+		}
+		if len(taken) > 0 {
+			if entries, err = p.begin(taken); err != nil {
 				return err
 			}
 		}
-		// Every message the cursor covers is in the ledger now, so that nothing
-		// is forgotten whatever becomes of it.
-		if err := p.held.SetCursor(p.work, string(listing.Cursor(nil)), noFilter); err != nil {
+		// Every message the cursor covers is in the ledger now, or left out by the
+		// filter it is kept under, so that nothing is forgotten whatever becomes of
+		// it.
+		if err := p.held.SetCursor(p.work, string(listing.Cursor(again)), filter.Key()); err != nil {
 			err = local("write ledger", err)
 			p.abandon(entries, err)
 			return err

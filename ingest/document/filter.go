@@ -15,6 +15,10 @@ import (
 	"postroom/sources"
 )
 
+// OnlyUnread is what leaves out a message that has been read, which may be marked
+// as unread again.
+const OnlyUnread = "only.unread"
+
 // Filter says which messages of a source are filed: those that pass every field
 // that is set. The zero Filter takes all.
 type Filter struct {
@@ -41,7 +45,7 @@ const estimate = 2
 func (f *Filter) Listed(ref sources.Ref) (leftOut string, undecided bool) {
 	switch {
 	case f.Unread && ref.Seen:
-		return "only.unread", false
+		return OnlyUnread, false
 	case f.before(ref.Received):
 		return "only.since", false
 	case f.MaxSize > 0 && ref.Size/estimate > f.MaxSize:

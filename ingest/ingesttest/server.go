@@ -72,6 +72,18 @@ func (s *Server) Remove(path, key string) {
 	f.messages = slices.DeleteFunc(f.messages, func(m *message) bool { return f.key(m.number) == key })
 }
 
+// Mark sets whether a message has been read.
+func (s *Server) Mark(path, key string, seen bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.folder(path)
+	for _, m := range f.messages {
+		if f.key(m.number) == key {
+			m.seen = seen
+		}
+	}
+}
+
 // Renumber gives a folder a new validity, and its messages new numbers.
 func (s *Server) Renumber(path string) {
 	s.mu.Lock()

@@ -201,6 +201,11 @@ type Lease interface {
 	// in the order given. A key is not empty.
 	Begin(ctx context.Context, listed []Listed) (entries []Entry, err error)
 
+	// Forget removes the entries of the keys, as if they had never been begun, if
+	// they are Begun and were never anything else but Prepared. ErrTransition, and
+	// nothing is removed, if one may not be; a key that is not known is no error.
+	Forget(ctx context.Context, keys ...string) error
+
 	// Owed returns up to limit entries of the folder that are not final and
 	// whose RetryAt is not after now, by key, beginning after the key given.
 	Owed(ctx context.Context, now time.Time, after string, limit int) ([]Entry, error)

@@ -303,6 +303,30 @@ func (l *memoryLease) Begin(ctx context.Context, listed []Listed) ([]Entry, erro
 	return entries, nil
 }
 
+func (l *memoryLease) Forget(ctx context.Context, keys ...string) error {
+	defer l.m.mu.Unlock()
+	if err := l.write(ctx); err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if e := l.f.entries[key]; e != nil && !e.standing.forgettable() {
+			return fmt.Errorf("forget entry %q: %w", key, ErrTransition)
+		}
+	}
+	for _, key := range keys {
+		e := l.f.entries[key]
+		if e == nil {
+			continue
+		}
+		delete(l.f.entries, key)
+		l.m.entries = slices.DeleteFunc(l.m.entries, func(o *memoryEntry) bool { return o == e })
+		if i, open := slices.BinarySearch(l.f.open, key); open {
+			l.f.open = slices.Delete(l.f.open, i, i+1)
+		}
+	}
+	return nil
+}
+
 func (l *memoryLease) Owed(ctx context.Context, now time.Time, after string, limit int) ([]Entry, error) {
 	defer l.m.mu.Unlock()
 	if err := l.write(ctx); err != nil {

@@ -105,6 +105,26 @@ func (l *sqliteLease) begin(ctx context.Context, listed []Listed) ([]Entry, erro
 	return entries, nil
 }
 
+func (l *sqliteLease) Forget(ctx context.Context, keys ...string) error {
+	return l.write(ctx, 2, func(tx *sqliteTx) error {
+		for _, key := range keys {
+			r, err := tx.standing(l.folder, key)
+			switch {
+			case errors.Is(err, ErrNotFound):
+				continue
+			case err != nil:
+				return err
+			case !r.forgettable():
+				return fmt.Errorf("forget entry %q: %w", key, ErrTransition)
+			}
+			if err := tx.remove(l.folder, key, r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 func (l *sqliteLease) Owed(ctx context.Context, now time.Time, after string, limit int) ([]Entry, error) {
 	if err := l.check(); err != nil {
 		return nil, err

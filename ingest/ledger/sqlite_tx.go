@@ -270,6 +270,16 @@ func (tx *sqliteTx) put(f folderID, r standingRow, e Entry, next standing) error
 	return nil
 }
 
+// remove removes an entry that stood in r.
+func (tx *sqliteTx) remove(f folderID, key string, r standingRow) error {
+	if _, err := tx.exec("DELETE FROM entries WHERE id = ?", r.id); err != nil {
+		return err
+	}
+	tx.moves = append(tx.moves, move{f.source, r.state, -1})
+	delete(tx.recent, entryKey{f.id, key})
+	return nil
+}
+
 func (tx *sqliteTx) remember(f folderID, key string, r standingRow) {
 	at := entryKey{f.id, key}
 	if r.state.Final() {

@@ -82,6 +82,56 @@ var likeTests = []test{
 	}},
 }
 
+var forgetTests = []test{
+	{"what was begun is forgotten", func(f *fixture) {
+		l := f.lease("s", "inbox")
+		e := f.begin(l, "1", "2", "3")
+		f.prepare(l, with(e[1], "d"))
+		back := f.entry(e[1])
+		back.State = ledger.Begun
+		f.ok(l.Advance(f.Context(), back))
+		f.ok(l.Forget(f.Context(), "1", "2", "never"))
+		f.wantCount("s", map[ledger.State]int{ledger.Begun: 1})
+		f.wantKeys(f.owed(l, time.Now(), "", 9), "3")
+		if _, err := f.l.Entry(f.Context(), "s", "inbox", "1"); !errors.Is(err, ledger.ErrNotFound) {
+			f.Fatalf("error is %v", err)
+		}
+		again := f.begin(l, "1")[0]
+		if again.State != ledger.Begun || again.Attempts != 1 {
+			f.Fatalf("%+v", again)
+		}
+		f.ok(l.Release(f.Context()))
+		f.refused(l.Forget(f.Context(), "1"), ledger.ErrFenced)
+		f.reopen()
+		f.wantCount("s", map[ledger.State]int{ledger.Begun: 2})
+	}},
+	{"what came to something is not forgotten", func(f *fixture) {
+		l := f.lease("s", "inbox")
+		f.begin(l, "new")
+		for _, s := range states {
+			if s == ledger.Begun {
+				continue
+			}
+			e := f.at(l, string(s), s)
+			f.refused(l.Forget(f.Context(), "new", e.Key), ledger.ErrTransition)
+			f.unchanged(e)
+			if _, err := f.l.Entry(f.Context(), "s", "inbox", "new"); err != nil {
+				f.Fatalf("half of it was done: %v", err)
+			}
+		}
+		retried := f.at(l, "retried", ledger.Parked)
+		retried.State = ledger.Begun
+		f.ok(l.Advance(f.Context(), retried))
+		f.refused(l.Forget(f.Context(), "retried"), ledger.ErrTransition)
+	}},
+}
+
+// with returns the entry with a document.
+func with(e ledger.Entry, document string) ledger.Entry {
+	e.DocumentID = document
+	return e
+}
+
 var beginTests = []test{
 	{"empty key is refused", func(f *fixture) {
 		l := f.lease("s", "inbox")
