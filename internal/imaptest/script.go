@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"regexp"
 	"slices"
@@ -16,7 +17,8 @@ import (
 )
 
 // Script says how a scripted server behaves. Left alone it serves Messages in
-// one folder, INBOX, to any user, as simply as IMAP allows.
+// INBOX to any user, as simply as IMAP allows. A folder of any other name can be
+// selected, but LIST does not show it.
 type Script struct {
 	// Greeting replaces "* OK ready".
 	Greeting string
@@ -25,6 +27,8 @@ type Script struct {
 	// UIDValidity replaces 7.
 	UIDValidity uint32
 	Messages    []ScriptMessage
+	// Folders are the messages of the folders besides INBOX, by name.
+	Folders map[string][]ScriptMessage
 	// TLS, if set, makes the server speak TLS from the first byte.
 	TLS *tls.Config
 	// Answer, if set, is asked before a command is obeyed. If it returns false,
@@ -37,6 +41,27 @@ type ScriptMessage struct {
 	UID     uint32
 	Raw     string
 	Deleted bool
+}
+
+// in returns the messages of a folder.
+func (s *Script) in(folder string) []ScriptMessage {
+	if folder == "INBOX" {
+		return s.Messages
+	}
+	return s.Folders[folder]
+}
+
+// set replaces the messages of a folder.
+func (s *Script) set(folder string, messages []ScriptMessage) {
+	if folder == "INBOX" {
+		s.Messages = messages
+		return
+	}
+	s.Folders = maps.Clone(s.Folders)
+	if s.Folders == nil {
+		s.Folders = make(map[string][]ScriptMessage)
+	}
+	s.Folders[folder] = messages
 }
 
 // Command is what a client has sent.
@@ -54,7 +79,8 @@ type Reply struct {
 	Send string
 	// Obey lets the server obey the command after Send.
 	Obey bool
-	// Close ends the connection then.
+	// Close ends the connection then. With Obey the command is obeyed, and its
+	// answer lost.
 	Close bool
 	// Hang keeps the connection open and says nothing more.
 	Hang bool
@@ -105,6 +131,13 @@ func (s *ScriptServer) Change(f func(*Script)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f(&s.script)
+}
+
+// Messages returns what is in a folder.
+func (s *ScriptServer) Messages(folder string) []ScriptMessage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.script.in(folder))
 }
 
 // Drop cuts all connections.
@@ -174,6 +207,7 @@ func (s *ScriptServer) talk(conn net.Conn, number int) {
 	if _, err := io.WriteString(conn, greeting+"\r\n"); err != nil {
 		return
 	}
+	selected := "INBOX"
 	for {
 		line, err := r.ReadString('\n')
 		if err != nil {
@@ -188,7 +222,13 @@ func (s *ScriptServer) talk(conn net.Conn, number int) {
 		s.mu.Unlock()
 		if answer != nil {
 			if reply, ok := answer(command); ok {
-				if _, err := io.WriteString(conn, strings.ReplaceAll(reply.Send, "TAG", tag)); err != nil || reply.Close {
+				if _, err := io.WriteString(conn, strings.ReplaceAll(reply.Send, "TAG", tag)); err != nil {
+					return
+				}
+				if reply.Close {
+					if reply.Obey {
+						s.obey(io.Discard, r, &selected, command)
+					}
 					return
 				}
 				if reply.Hang {
@@ -200,19 +240,23 @@ func (s *ScriptServer) talk(conn net.Conn, number int) {
 				}
 			}
 		}
-		if !s.obey(conn, r, command) {
+		if !s.obey(conn, r, &selected, command) {
 			return
 		}
 	}
 }
 
 // obey performs a command as a server should, and reports whether the
-// connection goes on.
-func (s *ScriptServer) obey(conn net.Conn, r *bufio.Reader, command Command) bool {
+// connection goes on. selected is the name of the selected folder.
+func (s *ScriptServer) obey(conn io.Writer, r *bufio.Reader, selected *string, command Command) bool {
+	if name, mailbox, _ := strings.Cut(command.Text, " "); name == "SELECT" || name == "EXAMINE" {
+		*selected = strings.Trim(mailbox, `"`)
+	}
 	s.mu.Lock()
 	script := s.script
-	script.Messages = slices.Clone(script.Messages)
+	messages := slices.Clone(script.in(*selected))
 	s.mu.Unlock()
+	code := ""
 	var out strings.Builder
 	say := func(format string, args ...any) { fmt.Fprintf(&out, format+"\r\n", args...) }
 	end := true
@@ -230,12 +274,12 @@ func (s *ScriptServer) obey(conn net.Conn, r *bufio.Reader, command Command) boo
 		}
 	case strings.HasPrefix(text, "SELECT"), strings.HasPrefix(text, "EXAMINE"):
 		next := uint32(1)
-		for _, message := range script.Messages {
+		for _, message := range messages {
 			next = max(next, message.UID+1)
 		}
 		say(`* FLAGS (\Seen \Deleted)`)
 		say(`* OK [PERMANENTFLAGS (\Seen \Deleted)] these`)
-		say("* %d EXISTS", len(script.Messages))
+		say("* %d EXISTS", len(messages))
 		say("* OK [UIDVALIDITY %d] valid", script.UIDValidity)
 		say("* OK [UIDNEXT %d] next", next)
 	case strings.HasPrefix(text, "LIST"):
@@ -245,11 +289,11 @@ func (s *ScriptServer) obey(conn net.Conn, r *bufio.Reader, command Command) boo
 			say(`* LIST () "/" INBOX`)
 		}
 	case strings.HasPrefix(text, "UID SEARCH"), strings.HasPrefix(text, "SEARCH"):
-		s.search(say, script, command)
+		s.search(say, messages, command)
 	case strings.HasPrefix(text, "UID FETCH"), strings.HasPrefix(text, "FETCH"):
 		_, set, _ := strings.Cut(text, "FETCH ")
 		set, items, _ := strings.Cut(set, " ")
-		for i, message := range script.Messages {
+		for i, message := range messages {
 			number := message.UID
 			if strings.HasPrefix(text, "FETCH") {
 				number = uint32(i + 1)
@@ -257,8 +301,20 @@ func (s *ScriptServer) obey(conn net.Conn, r *bufio.Reader, command Command) boo
 			if !inSet(set, number) {
 				continue
 			}
-			fmt.Fprintf(&out, "* %d FETCH (UID %d FLAGS () INTERNALDATE \"17-Jul-2026 02:44:25 +0000\" RFC822.SIZE %d", i+1, message.UID, len(message.Raw))
-			if strings.Contains(items, "BODY.PEEK[]") {
+			flags := ""
+			if message.Deleted {
+				flags = `\Deleted`
+			}
+			fmt.Fprintf(&out, "* %d FETCH (UID %d FLAGS (%s) INTERNALDATE \"17-Jul-2026 02:44:25 +0000\" RFC822.SIZE %d", i+1, message.UID, flags, len(message.Raw))
+			var from, length int
+			if _, partial, ok := strings.Cut(items, "BODY.PEEK[]<"); ok {
+				if n, err := fmt.Sscanf(partial, "%d.%d>", &from, &length); n != 2 || err != nil {
+					say("%s BAD what part", command.Tag)
+					break
+				}
+				part := message.Raw[min(from, len(message.Raw)):min(from+length, len(message.Raw))]
+				fmt.Fprintf(&out, " BODY[]<%d> {%d}\r\n%s", from, len(part), part)
+			} else if strings.Contains(items, "BODY.PEEK[]") {
 				fmt.Fprintf(&out, " BODY[] {%d}\r\n%s", len(message.Raw), message.Raw)
 			}
 			say(")")
@@ -266,20 +322,24 @@ func (s *ScriptServer) obey(conn net.Conn, r *bufio.Reader, command Command) boo
 	case strings.HasPrefix(text, "UID STORE"):
 		fields := strings.Fields(text)
 		s.Change(func(script *Script) {
-			for i := range script.Messages {
-				if inSet(fields[2], script.Messages[i].UID) && strings.Contains(text, `\Deleted`) {
-					script.Messages[i].Deleted = true
+			messages := slices.Clone(script.in(*selected))
+			for i := range messages {
+				if inSet(fields[2], messages[i].UID) && strings.Contains(text, `\Deleted`) {
+					messages[i].Deleted = strings.HasPrefix(fields[3], "+")
 				}
 			}
+			script.set(*selected, messages)
 		})
-	case strings.HasPrefix(text, "UID EXPUNGE"), strings.HasPrefix(text, "UID MOVE"):
-		set := strings.Fields(text)[2]
-		moved := strings.HasPrefix(text, "UID MOVE")
+	case strings.HasPrefix(text, "UID COPY"), strings.HasPrefix(text, "UID MOVE"):
+		fields := strings.SplitN(text, " ", 4)
 		s.Change(func(script *Script) {
-			script.Messages = slices.DeleteFunc(script.Messages, func(m ScriptMessage) bool {
-				return inSet(set, m.UID) && (moved || m.Deleted)
-			})
+			code = script.copy(*selected, fields[2], strings.Trim(fields[3], `"`))
+			if fields[1] == "MOVE" {
+				script.remove(*selected, fields[2], true)
+			}
 		})
+	case strings.HasPrefix(text, "UID EXPUNGE"):
+		s.Change(func(script *Script) { script.remove(*selected, strings.Fields(text)[2], false) })
 	case text == "IDLE":
 		if _, err := io.WriteString(conn, "+ idling\r\n"); err != nil {
 			return false
@@ -291,22 +351,55 @@ func (s *ScriptServer) obey(conn net.Conn, r *bufio.Reader, command Command) boo
 		say("* BYE bye")
 		end = false
 	}
-	say("%s OK done", command.Tag)
+	say("%s OK %sdone", command.Tag, code)
 	_, err := io.WriteString(conn, out.String())
 	return err == nil && end
+}
+
+// copy copies the messages of the set, with their flags, and returns the
+// response code that says so (RFC 4315 3).
+func (s *Script) copy(from, set, to string) string {
+	var sources, copies []string
+	next := uint32(1)
+	there := slices.Clone(s.in(to))
+	for _, message := range there {
+		next = max(next, message.UID+1)
+	}
+	for _, message := range s.in(from) {
+		if !inSet(set, message.UID) {
+			continue
+		}
+		sources = append(sources, fmt.Sprint(message.UID))
+		copies = append(copies, fmt.Sprint(next))
+		message.UID = next
+		there = append(there, message)
+		next++
+	}
+	if len(sources) == 0 {
+		return ""
+	}
+	s.set(to, there)
+	return fmt.Sprintf("[COPYUID %d %s %s] ", s.UIDValidity, strings.Join(sources, ","), strings.Join(copies, ","))
+}
+
+// remove removes the messages of the set, or those that are marked as deleted.
+func (s *Script) remove(folder, set string, all bool) {
+	s.set(folder, slices.DeleteFunc(slices.Clone(s.in(folder)), func(m ScriptMessage) bool {
+		return inSet(set, m.UID) && (all || m.Deleted)
+	}))
 }
 
 // uidCriterion finds "UID set" in a SEARCH.
 var uidCriterion = regexp.MustCompile(` UID ([0-9:,*]+)`)
 
-func (s *ScriptServer) search(say func(string, ...any), script Script, command Command) {
+func (s *ScriptServer) search(say func(string, ...any), messages []ScriptMessage, command Command) {
 	_, criteria, _ := strings.Cut(command.Text, "SEARCH")
 	set := "1:*"
 	if m := uidCriterion.FindStringSubmatch(criteria); m != nil {
 		set = m[1]
 	}
 	var found []string
-	for i, message := range script.Messages {
+	for i, message := range messages {
 		if !inSet(set, message.UID) || strings.Contains(criteria, "DELETED") && !message.Deleted {
 			continue
 		}

@@ -102,9 +102,9 @@ func TestDispositionsByCapability(t *testing.T) {
 		allowed      bool
 		sends        []string // beginnings of the commands that change something, in order
 	}{
-		{"IMAP4rev1 UIDPLUS MOVE", sources.Move, true, []string{"UID MOVE"}},
-		{"IMAP4rev1 MOVE", sources.Move, true, []string{"UID MOVE"}},
-		{"IMAP4rev1 UIDPLUS", sources.Move, true, []string{"UID COPY", "UID STORE", "UID EXPUNGE"}},
+		{"IMAP4rev1 UIDPLUS MOVE", sources.Move, true, []string{"UID STORE", "UID MOVE"}},
+		{"IMAP4rev1 MOVE", sources.Move, true, []string{"UID STORE", "UID MOVE"}},
+		{"IMAP4rev1 UIDPLUS", sources.Move, true, []string{"UID STORE", "UID COPY", "UID STORE", "UID EXPUNGE"}},
 		{"IMAP4rev1", sources.Move, false, nil},
 		{"IMAP4rev1 UIDPLUS", sources.Delete, true, []string{"UID STORE", "UID EXPUNGE"}},
 		{"IMAP4rev1 MOVE", sources.Delete, false, nil},
@@ -249,8 +249,12 @@ func TestSlowLiteralArrives(t *testing.T) {
 // Many folders share one connection, which opens each once a poll.
 func TestManyFoldersOnOneConnection(t *testing.T) {
 	messages := five()
-	server, s := scripted(t, imaptest.Script{Messages: messages})
 	const folders = 40
+	script := imaptest.Script{Folders: make(map[string][]imaptest.ScriptMessage)}
+	for i := range folders {
+		script.Folders[fmt.Sprint("F", i)] = messages
+	}
+	server, s := scripted(t, script)
 	var calls sync.WaitGroup
 	for i := range folders {
 		calls.Go(func() {

@@ -567,8 +567,10 @@ func TestPartialMove(t *testing.T) {
 func TestMoveIsNotCopiedTwice(t *testing.T) {
 	messages := five()
 	// As after a crash between STORE and EXPUNGE.
+	filed := messages[0]
 	messages[0].Deleted = true
-	server, s := scripted(t, imaptest.Script{Capabilities: "IMAP4rev1 UIDPLUS", Messages: messages})
+	server, s := scripted(t, imaptest.Script{Capabilities: "IMAP4rev1 UIDPLUS", Messages: messages,
+		Folders: map[string][]imaptest.ScriptMessage{"Filed": {filed}}})
 	told, err := settle(t, s, sources.Action{Verb: sources.Move, Target: "Filed"}, "7/1", "7/2")
 	if err != nil || told["7/1"] != nil || told["7/2"] != nil || len(told) != 2 {
 		t.Errorf("%v, %v", told, err)

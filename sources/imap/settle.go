@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	goimap "github.com/emersion/go-imap/v2"
@@ -20,10 +21,16 @@ const settleBatch = 500
 //
 // A key from before a change of UIDVALIDITY names no message any more and is
 // settled: the message, if it is still there, is listed again under its new key.
-// Move uses MOVE (RFC 6851), else COPY and UID EXPUNGE (RFC 4315); a message
-// that then is marked as deleted already, as after a crash in between, is not
-// copied again. Plain EXPUNGE and CLOSE are never sent: they would remove what
-// somebody else has marked as deleted. Delete always removes for good.
+// Move uses MOVE (RFC 6851), which may be repeated: what has been moved is no
+// longer there. Without it Move uses COPY and UID EXPUNGE (RFC 4315), and first
+// looks for the messages in the target: one that is there already, as after an
+// answer that was lost, is not copied again. It is known by its date of arrival,
+// its size and its first 64 KiB; of messages that are the same in all of these
+// each is copied, except that after a restart one may be taken for the copy of the
+// other. What is moved is not marked as deleted afterwards, whoever had marked it.
+//
+// Plain EXPUNGE and CLOSE are never sent: they would remove what somebody else has
+// marked as deleted. Delete always removes for good.
 func (s *Source) Settle(ctx context.Context, folder sources.Folder, keys []string, action sources.Action, done func(string, error)) error {
 	if action.Verb == sources.Keep {
 		for _, key := range keys {
@@ -41,7 +48,7 @@ func (s *Source) Settle(ctx context.Context, folder sources.Folder, keys []strin
 		return err
 	}
 	defer held.release()
-	t := &settlement{conn: held.conn, folder: folder, action: action, done: done,
+	t := &settlement{conn: held.conn, folder: folder, validity: held.selected.validity, action: action, done: done,
 		doing: fmt.Sprintf("%s messages of folder %q", verbs[action.Verb], folder.Path)}
 	apply, err := t.method()
 	if err != nil {
@@ -53,7 +60,7 @@ func (s *Source) Settle(ctx context.Context, folder sources.Folder, keys []strin
 		switch {
 		case err != nil:
 			done(text, s.error(sources.Permanent, t.doing, err))
-		case k.validity != held.selected.validity:
+		case k.validity != t.validity:
 			done(text, nil)
 		default:
 			set.AddNum(k.uid)
@@ -61,6 +68,10 @@ func (s *Source) Settle(ctx context.Context, folder sources.Folder, keys []strin
 	}
 	for _, chunk := range chunks(set, settleBatch) {
 		if err := t.batch(ctx, chunk, apply); err != nil {
+			var whole *wholeError
+			if errors.As(err, &whole) {
+				return whole.error
+			}
 			return err
 		}
 	}
@@ -73,9 +84,11 @@ var verbs = map[sources.Verb]string{sources.MarkRead: "mark", sources.Move: "mov
 type settlement struct {
 	*conn
 	folder sources.Folder
-	action sources.Action
-	done   func(string, error)
-	doing  string
+	// validity is the UIDVALIDITY that the UIDs belong to.
+	validity uint32
+	action   sources.Action
+	done     func(string, error)
+	doing    string
 }
 
 // apply performs the action on messages and returns those on which the server
@@ -132,7 +145,7 @@ func (t *settlement) batch(ctx context.Context, set goimap.UIDSet, apply apply) 
 	}
 	var status *goimap.Error
 	if !errors.As(err, &status) || status.Type != goimap.StatusResponseTypeNo || status.Code != "" ||
-		sources.ClassOf(err) != sources.Temporary || !t.usable() {
+		sources.ClassOf(err) != sources.Temporary || errors.As(err, new(*wholeError)) || !t.usable() {
 		return err
 	}
 	if count(set) == 1 {
@@ -146,26 +159,30 @@ func (t *settlement) batch(ctx context.Context, set goimap.UIDSet, apply apply) 
 	return t.batch(ctx, tail, apply)
 }
 
-func (t *settlement) key(uid goimap.UID) string { return key{t.selected.validity, uid}.String() }
+func (t *settlement) key(uid goimap.UID) string { return key{t.validity, uid}.String() }
 
 func (t *settlement) mark(ctx context.Context, set goimap.UIDSet, flag goimap.Flag) error {
-	return t.run(ctx, t.doing, func(client *imapclient.Client) error { return t.sendMark(client, set, flag).Close() })
+	return t.run(ctx, t.doing, func(client *imapclient.Client) error {
+		return sendMark(client, set, goimap.StoreFlagsAdd, flag).Close()
+	})
 }
 
-func (t *settlement) sendMark(client *imapclient.Client, set goimap.UIDSet, flag goimap.Flag) *imapclient.FetchCommand {
-	return client.Store(set, &goimap.StoreFlags{Op: goimap.StoreFlagsAdd, Silent: true, Flags: []goimap.Flag{flag}}, nil)
+func sendMark(client *imapclient.Client, set goimap.UIDSet, op goimap.StoreFlagsOp, flag goimap.Flag) *imapclient.FetchCommand {
+	return client.Store(set, &goimap.StoreFlags{Op: op, Silent: true, Flags: []goimap.Flag{flag}}, nil)
 }
 
 // move performs UID MOVE (RFC 6851).
 func (t *settlement) move(ctx context.Context, set goimap.UIDSet) (goimap.UIDSet, error) {
 	var moved goimap.UIDSet
 	err := t.toTarget(ctx, func(client *imapclient.Client, target string) error {
-		data, err := client.Move(set, target).Wait()
-		if err != nil {
+		var moving *imapclient.MoveCommand
+		return t.unmarked(client, set, target, func() { moving = client.Move(set, target) }, func() error {
+			data, err := moving.Wait()
+			if err == nil {
+				moved, _ = data.SourceUIDs.(goimap.UIDSet)
+			}
 			return err
-		}
-		moved, _ = data.SourceUIDs.(goimap.UIDSet)
-		return nil
+		})
 	})
 	if err != nil {
 		return nil, err
@@ -177,40 +194,51 @@ func (t *settlement) move(ctx context.Context, set goimap.UIDSet) (goimap.UIDSet
 	return t.listed(ctx, unproved)
 }
 
-// copy performs COPY, and then removes what was copied.
-func (t *settlement) copy(ctx context.Context, set goimap.UIDSet) (goimap.UIDSet, error) {
-	marked, err := t.search(ctx, t.folder.Path, &goimap.SearchCriteria{
-		UID: []goimap.UIDSet{set}, Flag: []goimap.Flag{goimap.FlagDeleted},
-	})
-	if err != nil {
-		return nil, err
-	}
-	copies := minus(set, marked)
-	if len(copies) > 0 {
-		err := t.toTarget(ctx, func(client *imapclient.Client, target string) error {
-			_, err := client.Copy(copies, target).Wait()
-			return err
-		})
-		if err != nil {
-			return nil, err
+// unmarked performs a command that takes messages to the target, with their
+// flags. That they are marked as deleted, if they are, must not go with them:
+// the target would lose them the next time that somebody expunges. The mark is
+// taken off in the same round trip; that of the answers which is awaited last is
+// the command's.
+func (t *settlement) unmarked(client *imapclient.Client, set goimap.UIDSet, target string, send func(), wait func() error) error {
+	unmarking := func() error { return nil }
+	t.together(func() {
+		if t.keeps(goimap.FlagDeleted) {
+			unmarking = sendMark(client, set, goimap.StoreFlagsDel, goimap.FlagDeleted).Close
 		}
-	}
-	return t.remove(ctx, set)
+		send()
+	}, target)
+	unmarked := unmarking()
+	return cmp.Or(wait(), unmarked)
 }
 
-// remove marks the messages as deleted and expunges these only (RFC 4315 2.1),
-// in one round trip. If the server refuses the mark, those of the set are
-// expunged that have it already, which is what was wanted of them. What is still
-// listed is asked afterwards: sent along, the question may be answered with what
-// was there before.
+// keeps reports whether the folder may have messages with the flag.
+func (t *settlement) keeps(flag goimap.Flag) bool {
+	return len(t.selected.permanent) == 0 || slices.Contains(t.selected.permanent, flag)
+}
+
+// remove expunges the messages. What is still listed is asked afterwards: sent
+// along, the question may be answered with what was there before.
 func (t *settlement) remove(ctx context.Context, set goimap.UIDSet) (goimap.UIDSet, error) {
-	err := t.run(ctx, t.doing, func(client *imapclient.Client) error {
+	if err := t.expunge(ctx, set); err != nil {
+		return nil, err
+	}
+	return t.listed(ctx, set)
+}
+
+// expunge marks the messages as deleted and expunges these only (RFC 4315 2.1),
+// in one round trip. If the server refuses the mark, those of the set are
+// expunged that have it already, which is what was wanted of them.
+func (t *settlement) expunge(ctx context.Context, set goimap.UIDSet) error {
+	if len(set) == 0 {
+		return nil
+	}
+	return t.run(ctx, t.doing, func(client *imapclient.Client) error {
 		var (
 			marking   *imapclient.FetchCommand
 			expunging *imapclient.ExpungeCommand
 		)
 		t.together(func() {
-			marking = t.sendMark(client, set, goimap.FlagDeleted)
+			marking = sendMark(client, set, goimap.StoreFlagsAdd, goimap.FlagDeleted)
 			expunging = client.UIDExpunge(set)
 		})
 		// Whichever the server answers first: each is drained at once.
@@ -223,10 +251,6 @@ func (t *settlement) remove(ctx context.Context, set goimap.UIDSet) (goimap.UIDS
 		draining.Wait()
 		return cmp.Or(marked, expunged)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return t.listed(ctx, set)
 }
 
 // listed returns the messages of the set that are still in the folder.

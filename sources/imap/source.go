@@ -102,6 +102,9 @@ type Source struct {
 	// strikes counts, per folder and key, how often the connection ended while
 	// that message was transferred.
 	strikes map[string]int
+	// copies are, by target path, the messages there that are copies of messages
+	// which have been removed.
+	copies map[string]numberedSet
 }
 
 var (
@@ -134,6 +137,7 @@ func Open(cfg Config) (*Source, error) {
 		names:   make(map[string]string),
 		looks:   make(map[string]look),
 		strikes: make(map[string]int),
+		copies:  make(map[string]numberedSet),
 	}
 	switch cfg.TLS {
 	case tlsImplicit, tlsStart:

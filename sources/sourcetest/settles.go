@@ -14,6 +14,8 @@ var settleTests = map[string]func(*testing.T, Server){
 	"Settle/Delete":      testDelete,
 	"Settle/Move":        testMove,
 	"Settle/MoveNested":  testMoveToNestedFolder,
+	"Settle/MoveMarked":  testMoveMarked,
+	"Settle/MoveAlike":   testMoveAlike,
 	"Settle/Repeated":    testSettleRepeated,
 	"Settle/NothingElse": testSettleNothingElse,
 	"Settle/Gone":        testSettleGone,
@@ -125,6 +127,51 @@ func testMoveToNestedFolder(t *testing.T, server Server) {
 	w.settle(w.inbox, keysOf(refs), sources.Action{Verb: sources.Move, Target: target})
 	w.holds(target, served...)
 	w.holds(sources.Inbox)
+}
+
+// A message that somebody else has marked as deleted is moved like any other,
+// and what is moved is not marked.
+func testMoveMarked(t *testing.T, server Server) {
+	marker, ok := server.(Marker)
+	if !ok || !can(server, sources.Move) {
+		return
+	}
+	w := enter(t, server, Setup{AfterFiling: sources.Move, FiledFolder: filed})
+	served := w.deliver(sources.Inbox, 4)
+	refs, _ := w.list(w.inbox, "")
+	for _, position := range []int{0, 1, 3} {
+		marker.MarkDeleted(t, sources.Inbox, position)
+	}
+	w.settle(w.inbox, keysOf(refs[1:3]), sources.Action{Verb: sources.Move, Target: filed})
+	w.holds(sources.Inbox, served[0], served[3])
+	w.holds(filed, served[1], served[2])
+	for i, mail := range server.Snapshot(t, filed) {
+		if mail.Deleted {
+			t.Errorf("message %d is marked as deleted where it has been moved to", i)
+		}
+	}
+}
+
+// Messages that nothing tells apart are moved each.
+func testMoveAlike(t *testing.T, server Server) {
+	if !can(server, sources.Move) {
+		return
+	}
+	w := enter(t, server, Setup{AfterFiling: sources.Move, FiledFolder: filed})
+	mail := Mail{Raw: letter(1), Received: time.Now().Add(-time.Hour).Truncate(time.Second)}
+	for range 4 {
+		server.Deliver(t, sources.Inbox, mail)
+	}
+	refs, _ := w.list(w.inbox, "")
+	for _, some := range [][]sources.Ref{refs[:1], refs[1:3], refs[3:]} {
+		w.settle(w.inbox, keysOf(some), sources.Action{Verb: sources.Move, Target: filed})
+	}
+	if n := len(server.Snapshot(t, sources.Inbox)); n != 0 {
+		t.Errorf("%d messages left", n)
+	}
+	if n := len(server.Snapshot(t, filed)); n != 4 {
+		t.Errorf("%d messages in the target, want 4", n)
+	}
 }
 
 func testSettleRepeated(t *testing.T, server Server) {
