@@ -23,7 +23,7 @@ type Options struct {
 	Server         string   `yaml:"server" required:"true" kind:"hostport" doc:"Host name of the IMAP server, with :PORT unless it is 993 (tls: implicit) or 143."`
 	TLS            string   `yaml:"tls" default:"implicit" enum:"implicit,starttls,none" doc:"How the connection is encrypted: TLS from the first byte, the STARTTLS command, or not at all."`
 	AllowPlaintext bool     `yaml:"allow_plaintext" doc:"Permits tls: none, which sends the password and the mail readable by anyone on the way."`
-	CAFile         string   `yaml:"ca_file" kind:"path" doc:"File of PEM certificates trusted besides those of the system."`
+	CAFile         string   `yaml:"ca_file" kind:"certificates" doc:"File of PEM certificates trusted besides those of the system."`
 	Folders        []string `yaml:"folders" default:"Inbox" kind:"pattern" doc:"Folders to read. * matches within one level, X/** everything below X."`
 	ExcludeFolders []string `yaml:"exclude_folders" kind:"pattern" doc:"Folders to leave out, each with all below it."`
 	FiledFolder    string   `yaml:"filed_folder" kind:"folder" doc:"Folder that filed messages are moved to, with after_filing: move. Created when missing, never read."`

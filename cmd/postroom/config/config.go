@@ -16,7 +16,8 @@
 //	allowed:"a list"     what the value may be, in words, of a key that is read later
 //	kind:"hostport"      what the text must be, one of:
 //
-//	address   a bare mail address                guid      an id of Entra
+//	address   a bare mail address                certificates  a file of PEM certificates
+//	guid      an id of Entra
 //	date      a date or an RFC 3339 time         hostport  a host name, with or without :PORT
 //	folder    the path of a folder               https     an https URL
 //	glob      a pattern of files                 ledger    a ledger
@@ -131,8 +132,8 @@ func Load(path string, drivers []Driver) (*Config, error) {
 }
 
 // LoadWithoutSecrets is Load for a command that signs in nowhere: it does not
-// resolve the references in passwords and other secrets, and so needs none. What
-// stands in their place is of no use.
+// resolve the references in passwords and other secrets, and so needs none, nor
+// does it read files of certificates. What stands in their place is of no use.
 func LoadWithoutSecrets(path string, drivers []Driver) (*Config, error) {
 	return loadFile(path, drivers, func(l *loader) { l.withoutSecrets = true })
 }
@@ -170,6 +171,7 @@ func load(g *grammar, path, full string, data []byte, options ...func(*loader)) 
 		named:       make(map[string]Position),
 		notBuilt:    make(map[*Credential][]Problem),
 		used:        make(map[*Credential]bool),
+		seen:        make(map[looked]error),
 	}
 	for _, option := range options {
 		option(l)
@@ -209,9 +211,15 @@ type loader struct {
 	incomplete bool
 	// defaultsOpen: which keys the defaults have is not known.
 	defaultsOpen bool
-	// withoutSecrets: references in secrets are not resolved.
+	// withoutSecrets: references in secrets are not resolved, and files that are
+	// for signing in not read.
 	withoutSecrets bool
+	// seen is what is wrong with the files that were read, nil if nothing is.
+	seen map[looked]error
 }
+
+// looked is a file that was read, for what a key allows.
+type looked struct{ allowed, path string }
 
 func (l *loader) config(c *Config, data []byte) {
 	root := l.parse(l.file, data)
@@ -237,7 +245,7 @@ func (l *loader) config(c *Config, data []byte) {
 	if e := root.entry("include"); e != nil {
 		files = append(files, l.include(e.value, head.Include)...)
 	}
-	l.incomplete = l.incomplete || read.bad["include"] || root.open
+	l.incomplete = l.incomplete || read.bad["include"] || read.bad["credentials"] || root.open
 	for _, file := range files {
 		l.readCredentials(file.Credentials)
 	}

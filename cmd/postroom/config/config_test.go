@@ -34,7 +34,7 @@ func load(t *testing.T, files map[string]string) (*config.Config, string) {
 }
 
 func TestLoad(t *testing.T) {
-	c, dir := load(t, map[string]string{"config.yaml": "\ufeff" + head + `state_dir: var/state
+	c, dir := load(t, map[string]string{"ca.pem": "CERTIFICATE", "config.yaml": "\ufeff" + head + `state_dir: var/state
 ledger: sqlite:var/ledger.db
 spool: var/spool
 proxy: http://proxy.example.com:3128
@@ -247,12 +247,13 @@ func TestInclude(t *testing.T) {
 	source := func(name string) string {
 		return fmt.Sprintf("sources:\n  - {name: %s, type: imap, credentials: box, server: x, ca_file: ca.pem}\n", name)
 	}
-	outside := write(t, map[string]string{"far.yaml": source("far")})
+	outside := write(t, map[string]string{"ca.pem": "CERTIFICATE", "far.yaml": source("far")})
 	c, dir := load(t, map[string]string{
 		"config.yaml":            head + "include: [sources.d/*.yaml, sources.d/b.yaml, '*/deep/?.yaml', '" + filepath.ToSlash(outside) + "/f*.yaml', sources.d/.hid*.yaml]\n" + source("main"),
 		"sources.d/b.yaml":       source("b"),
 		"sources.d/a.yaml":       box + source("a"),
 		"sources.d/c.yml":        "not: [read",
+		"ca.pem":                 "CERTIFICATE",
 		"sources.d/.#b.yaml":     "not: [read",
 		"sources.d/.hid.yaml":    source("hidden"),
 		"sources.d/x.yaml/y":     "a folder",

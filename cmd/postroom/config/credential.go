@@ -37,7 +37,7 @@ type Entra struct {
 	Cloud                     string       `yaml:"cloud" default:"public" enum:"public,us_government,us_government_dod,china,custom" doc:"The Microsoft cloud that the tenant is in."`
 	AuthorityHost             string       `yaml:"authority_host" kind:"https" doc:"Where to sign in, with cloud: custom."`
 	GraphEndpoint             string       `yaml:"graph_endpoint" kind:"https" doc:"Where Microsoft Graph is, with cloud: custom."`
-	CAFile                    string       `yaml:"ca_file" kind:"path" doc:"File of PEM certificates trusted besides those of the system."`
+	CAFile                    string       `yaml:"ca_file" kind:"certificates" doc:"File of PEM certificates trusted besides those of the system."`
 }
 
 // Google signs in as a service account of Google with domain-wide delegation.

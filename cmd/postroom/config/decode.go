@@ -299,14 +299,31 @@ func (s *scope) scalar(n *node, k *key, v reflect.Value) bool {
 		s.refuse(n, k, err)
 		return false
 	}
-	if k.secret && !x.reference {
-		s.warnings.add(n.pos, "%s: secret written in clear; better ${env:NAME} or ${file:PATH}", k.name)
-	}
 	if k.kind.file && value != "" {
 		s.files = append(s.files, usedFile{k.name, n.pos, value.(string)})
 	}
+	if k.kind.read != nil && value != "" && !s.withoutSecrets {
+		if err := s.look(k.kind, value.(string)); err != nil {
+			s.refuse(n, k, err)
+			return false
+		}
+	}
+	if k.secret && !x.reference {
+		s.warnings.add(n.pos, "%s: secret written in clear; better ${env:NAME} or ${file:PATH}", k.name)
+	}
 	assign(v, value)
 	return true
+}
+
+// look reads what is at the path, once: hundreds of sources may name one file.
+func (s *scope) look(k kind, path string) error {
+	seen := looked{k.allowed, path}
+	err, ok := s.seen[seen]
+	if !ok {
+		err = k.read(path)
+		s.seen[seen] = err
+	}
+	return err
 }
 
 // refuse reports a value that is not what it must be.

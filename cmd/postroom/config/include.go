@@ -138,12 +138,13 @@ func (l *loader) includeFile(name, full, shown string, at Position) (entities, b
 		return file, false
 	}
 	l.incomplete = l.incomplete || root.open
-	l.scope().mapping(root, l.grammar.included, pointed([]any{&file}), func(e entry) {
+	read := l.scope().mapping(root, l.grammar.included, pointed([]any{&file}), func(e entry) {
 		advice := "unknown key"
 		if l.grammar.main.byName[e.key] != nil {
 			advice = "key of the main file"
 		}
 		l.errors.add(e.pos, "%s%s; allowed in an included file: %s", advice, shownKey(e.key, l.grammar.main), strings.Join(l.grammar.included.names(), ", "))
 	})
+	l.incomplete = l.incomplete || read.bad["credentials"]
 	return file, true
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/mail"
@@ -36,6 +37,9 @@ type kind struct {
 	lines bool
 	// file: the value is the path of a file or folder.
 	file bool
+	// read looks at what is at the path, and says in a verb phrase what is wrong
+	// with it; nil if nothing is read beforehand.
+	read func(path string) error
 	// parse returns the value of a text, in the type of the field or string.
 	// Its error is a verb phrase that says what is wrong with the text.
 	parse func(text, dir string) (any, error)
@@ -105,6 +109,8 @@ func kindNamed(name string) (kind, bool) {
 		}, true
 	case "path":
 		return kind{allowed: "a path", parse: parsePath, file: true}, true
+	case "certificates":
+		return kind{allowed: "a file of PEM certificates that postroom can read", parse: parsePath, file: true, read: readCertificates}, true
 	case "folder":
 		return kind{allowed: "a folder such as Inbox/Filed; a slash inside a name is %2F, a percent sign %25", pattern: `^[^*]+$`, parse: parseFolder}, true
 	case "pattern":
@@ -241,6 +247,23 @@ func parsePath(s, dir string) (any, error) {
 	return absolute(s, dir), nil
 }
 
+// maxCertificates is the size in bytes beyond which a file of certificates is
+// refused; that of a system has some 300 KiB.
+const maxCertificates = 16 << 20
+
+func readCertificates(path string) error {
+	pem, _, err := readFile(path, maxCertificates)
+	switch {
+	case err != nil:
+		return fmt.Errorf("names a file that cannot be read: %w", reason(err))
+	case len(pem) > maxCertificates:
+		return fmt.Errorf("names a file that is larger than %d MiB", maxCertificates>>20)
+	case !x509.NewCertPool().AppendCertsFromPEM(pem):
+		return errors.New("names a file that holds no PEM certificate (-----BEGIN CERTIFICATE-----)")
+	}
+	return nil
+}
+
 var urlScheme = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]+://|^(?i:file|https?):`)
 
 // checkPath refuses what the system would take for the name of something in the
@@ -321,8 +344,10 @@ func splitHost(s string) (host, port string, err error) {
 		return "", "", errors.New("is a URL")
 	case strings.Contains(s, "@"):
 		return "", "", errors.New("holds a user name or an address; who signs in is said under credentials")
-	case strings.ContainsAny(s, `/\?#`):
+	case strings.ContainsAny(s, `/\`):
 		return "", "", errors.New("holds a path")
+	case strings.ContainsAny(s, "?#=&;"):
+		return "", "", errors.New("holds settings, which have keys of their own")
 	case strings.ContainsFunc(s, unicode.IsSpace):
 		return "", "", errors.New("holds a space")
 	case strings.ContainsFunc(s, func(r rune) bool { return r > unicode.MaxASCII }):

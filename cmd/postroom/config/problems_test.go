@@ -8,12 +8,14 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/goccy/go-yaml"
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"postroom/cmd/postroom/config"
+	"postroom/internal/testcert"
 	"postroom/sources/imap"
 )
 
@@ -34,8 +36,17 @@ func setEnvironment(t *testing.T) {
 	t.Setenv("EMPTY", "")
 }
 
+// authority is a certificate in PEM.
+var authority = sync.OnceValue(func() string {
+	c, err := testcert.New(testcert.Template{})
+	if err != nil {
+		panic(err)
+	}
+	return string(c.Authority)
+})
+
 // write writes the files, by their slash-separated names, into a new folder and
-// returns it.
+// returns it. The word CERTIFICATE alone stands for a certificate in PEM.
 func write(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -43,6 +54,9 @@ func write(t *testing.T, files map[string]string) string {
 		path := filepath.Join(dir, filepath.FromSlash(name))
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			t.Fatal(err)
+		}
+		if strings.TrimSpace(data) == "CERTIFICATE" {
+			data = authority()
 		}
 		if err := os.WriteFile(path, []byte(data), 0o600); err != nil {
 			t.Fatal(err)

@@ -86,63 +86,38 @@ func (n *node) find(path string) *entry {
 // for each: a value or a key that holds it is not known.
 const refused = '\ufffd'
 
-// maxDropped is how many entries with a syntax error are left out of a file
-// before the rest is given up.
-const maxDropped = 10
+// maxDropped is how many syntax errors are reported of a file before the rest of
+// it is given up.
+const maxDropped = 20
 
 // parseTree reads the text of a file. It reports what of it is not plain YAML,
 // and returns nil if the rest cannot be read either; a file that holds nothing
-// but comments is a null. An entry of the file with a syntax error is left out
-// whole. Damaged: the text holds [refused].
+// but comments is a null. What has a syntax error is left out, as little as can
+// be. Damaged: the text holds [refused].
 func parseTree(file, text string, damaged bool, r *report) *node {
 	lines := strings.SplitAfter(text, "\n")
-	p := treeParser{file: file, report: r, damaged: damaged}
+	p := &treeParser{file: file, report: r, damaged: damaged, tabs: make(map[int]bool)}
 	for dropped := 0; ; dropped++ {
 		root, problem := p.parse(slices.Clone(lines))
 		if root != nil && dropped > 0 && root.kind != mappingNode {
 			return nil
 		}
 		if problem == nil {
-			if root != nil {
-				root.open = root.open || dropped > 0
-			}
 			return root
 		}
-		r.put(*problem)
+		// One at a tab is likely for that.
+		if at := problem.Position.Line; !p.tabs[at] && !p.tabs[contentBefore(lines, at)] {
+			r.put(problem.Problem)
+		}
 		if dropped == maxDropped {
 			return nil
 		}
-		start, end, ok := topEntry(lines, problem.Position.Line)
-		if ok && start == problem.Position.Line-1 && problem.Position.Column == 1 && start > 0 {
-			// What came before it has no end.
-			start, end, ok = topEntry(lines, start)
-		}
+		rest, ok := p.cut(lines, problem, tokenize(lines))
 		if !ok {
 			return nil
 		}
-		for i := start; i < end; i++ {
-			lines[i] = "\n"
-		}
+		lines, p.damaged = rest, true
 	}
-}
-
-// topEntry returns where the lines of the entry at the top of a file begin and
-// end, whose numbered line is given.
-func topEntry(lines []string, number int) (start, end int, ok bool) {
-	top := func(line string) bool {
-		return line != "" && !strings.ContainsRune(" \t\n#-]}", rune(line[0]))
-	}
-	if number > len(lines) {
-		return 0, 0, false
-	}
-	for start = number - 1; start >= 0 && !top(lines[start]); start-- {
-	}
-	if start < 0 {
-		return 0, 0, false
-	}
-	for end = number; end < len(lines) && !top(lines[end]); end++ {
-	}
-	return start, end, true
 }
 
 // treeParser makes nodes of lines.
@@ -150,23 +125,35 @@ type treeParser struct {
 	file    string
 	report  *report
 	damaged bool
+	// tabs are the numbers of the lines for which a tab was reported.
+	tabs map[int]bool
+}
+
+// syntaxError is a syntax error. The lexer, which reads the whole file before the
+// parser does, finds its own first.
+type syntaxError struct {
+	Problem
+	lexical bool
 }
 
 // parse returns the tree, or a syntax error; or neither if it has reported why
 // there is no tree.
-func (p treeParser) parse(lines []string) (*node, *Problem) {
+func (p *treeParser) parse(lines []string) (*node, *syntaxError) {
 	file, r := p.file, p.report
 	tokens := tokenize(lines)
-	c := checker{file: file, report: r}
+	c := checker{file: file, lines: lines, report: r}
 	c.check(tokens)
 	if c.directive {
 		removeDirectives(lines)
 		tokens = tokenize(lines)
-		c = checker{file: file, report: r}
+		c = checker{file: file, lines: lines, report: r}
 		c.check(tokens)
 	}
 	if c.stopped {
-		return nil, c.syntax
+		if c.syntax == nil {
+			return nil, nil
+		}
+		return nil, &syntaxError{*c.syntax, true}
 	}
 	unknown := make(map[Position]bool)
 	for _, tk := range c.features {
@@ -175,6 +162,7 @@ func (p treeParser) parse(lines []string) (*node, *Problem) {
 		}
 	}
 	for _, number := range c.tabs {
+		p.tabs[number] = true
 		if number <= len(lines) && !strings.ContainsAny(lines[number-1], `"'#`) {
 			lines[number-1] = strings.ReplaceAll(lines[number-1], "\t", " ")
 		}
@@ -186,10 +174,6 @@ func (p treeParser) parse(lines []string) (*node, *Problem) {
 		tokens = tokenize(lines)
 	}
 	docs, err := parseTokens(tokens)
-	if err != nil && len(c.tabs) > 0 {
-		// Likely for the tabs.
-		return nil, nil
-	}
 	if err != nil {
 		at := Position{file, 1, 1}
 		var syntax interface {
@@ -203,7 +187,7 @@ func (p treeParser) parse(lines []string) (*node, *Problem) {
 				at = position(file, tk)
 			}
 		}
-		return nil, &Problem{at, "not valid YAML: " + explain(message, line(lines, at.Line))}
+		return nil, &syntaxError{Problem{at, "not valid YAML: " + explain(message, line(lines, at.Line))}, false}
 	}
 	b := builder{file: file, report: r, damaged: p.damaged || len(c.features) > 0, unknown: unknown}
 	root := &node{pos: Position{file, 1, 1}}
@@ -317,6 +301,7 @@ func following(tk *token.Token, end int) *token.Token {
 // checker looks at the tokens of a file before they are parsed.
 type checker struct {
 	file   string
+	lines  []string
 	report *report
 	// features are the tags, anchors, aliases and merge keys.
 	features token.Tokens
@@ -374,6 +359,12 @@ func (c *checker) check(tokens token.Tokens) {
 		case token.DocumentEndType:
 			ended = true
 			continue
+		case token.SingleQuoteType, token.DoubleQuoteType:
+			if c.runsAway(tk) {
+				c.syntax = &Problem{position(c.file, tk), "not valid YAML: " + explain("end character of", "")}
+				c.stopped = true
+				return
+			}
 		case token.InvalidType:
 			c.syntax = &Problem{position(c.file, tk), "not valid YAML: " + explain(tk.Error, "")}
 			c.stopped = true
@@ -396,6 +387,29 @@ func (c *checker) check(tokens token.Tokens) {
 			return
 		}
 	}
+}
+
+// runsAway reports whether the quoted text goes on in a line that is not further
+// in than what it belongs to, which YAML does not allow: its end is missing, and
+// the one it has begins another.
+func (c *checker) runsAway(tk *token.Token) bool {
+	quote := `"`
+	if tk.Type == token.SingleQuoteType {
+		quote = "'"
+	}
+	start, end := strings.Index(tk.Origin, quote), strings.LastIndex(tk.Origin, quote)
+	number := tk.Position.Line
+	if start < 0 || number > len(c.lines) {
+		return false
+	}
+	column := starts(c.lines[number-1])[0].column
+	for n := strings.Count(tk.Origin[start:end], "\n"); n > 0 && number < len(c.lines); n-- {
+		if line := c.lines[number]; strings.TrimSpace(line) != "" && indentation(line) <= column {
+			return true
+		}
+		number++
+	}
+	return false
 }
 
 // unquoted returns the part of the token's source that is not quoted.
