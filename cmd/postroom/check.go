@@ -100,9 +100,9 @@ func check(cmd *cobra.Command, names []string, offline, asJSON bool) error {
 				return failed(inKey(p.key, err))
 			}
 		}
-		logFile, err := s.logFile(c.Log)
+		logFile, err := s.logFile(c)
 		if err != nil {
-			return failed(err)
+			return err
 		}
 		p.line("repository %s", c.Repository.Path)
 		report.Repository = p.findings(probeRepository(cmd.Context(), c))

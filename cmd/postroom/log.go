@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"sync"
 
 	"go.uber.org/zap"
@@ -43,12 +44,12 @@ func (s *settings) openLog(c *config.Config, errs io.Writer) (*logbook, error) {
 	if err := owner.Adopt(c.StateDir); err != nil {
 		return nil, failed(explained(place{key: "state_dir", path: c.StateDir}.explain(err)))
 	}
-	return s.newLog(c.Log, errs)
+	return s.newLog(c, errs)
 }
 
 // newLog returns the log that settings and configuration ask for. Lines for
 // standard error go to errs.
-func (s *settings) newLog(c config.Log, errs io.Writer) (*logbook, error) {
+func (s *settings) newLog(c *config.Config, errs io.Writer) (*logbook, error) {
 	name, err := s.logFile(c)
 	if err != nil {
 		return nil, err
@@ -84,16 +85,28 @@ func (s *settings) newLog(c config.Log, errs io.Writer) (*logbook, error) {
 	return l, nil
 }
 
-// logFile merges the settings of the log, and returns the file that is logged to,
-// or "".
-func (s *settings) logFile(c config.Log) (string, error) {
+// logFile merges the settings of the log, and returns the absolute path of the
+// file that is logged to, or "". One that is something else to postroom is
+// refused, whoever named it.
+func (s *settings) logFile(c *config.Config) (string, error) {
 	// The file's values were read strictly; flags and environment stand above.
 	if err := s.viper.MergeConfigMap(map[string]any{"log": map[string]any{
-		"level": c.Level, "format": c.Format, "file": c.File,
+		"level": c.Log.Level, "format": c.Log.Format, "file": c.Log.File,
 	}}); err != nil {
 		return "", fmt.Errorf("merge log settings: %w", err)
 	}
-	return s.viper.GetString("log.file"), nil
+	name := s.viper.GetString("log.file")
+	if name == "" {
+		return "", nil
+	}
+	name, err := filepath.Abs(name)
+	if err != nil {
+		return "", fmt.Errorf("find the log's file: %w", err)
+	}
+	if err := c.CheckLog(name); err != nil {
+		return "", usage("log file %s %w; choose a file of its own, with --log-file or POSTROOM_LOG_FILE", name, err)
+	}
+	return name, nil
 }
 
 // logFile is a file that a log is appended to.

@@ -85,6 +85,9 @@ type Config struct {
 	// Warnings are what is allowed but should not be, sorted by file and
 	// position.
 	Warnings []Problem
+
+	// files are those that the configuration names.
+	files []usedFile
 }
 
 // Repository is where documents are kept.

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -32,6 +34,7 @@ func (l *loader) place(c *Config, r reading) {
 	p.owned(c, ledger)
 	p.spool(c)
 	p.repository(c)
+	c.files = p.files
 }
 
 // placement checks where things are kept.
@@ -117,8 +120,13 @@ func (p *placement) owned(c *Config, ledger string) {
 	add(true, "ledger", p.at("ledger"), ledger)
 	add(!given("state_dir"), "state_dir", p.at("state_dir"), c.StateDir)
 	add(!given("spool"), "spool", p.at("spool"), c.Spool)
+	kept := p.kept(c, ledger)
 	for i, written := range p.files {
 		if written.what != "ledger" && written.what != "log.file" {
+			continue
+		}
+		if of := p.isKept(written, kept); of != "" {
+			p.errors.add(written.at, "%s: this is %s; allowed: a file of its own", written.what, of)
 			continue
 		}
 		for j, other := range p.files {
@@ -131,6 +139,74 @@ func (p *placement) owned(c *Config, ledger string) {
 			}
 		}
 	}
+}
+
+// kept returns the files and folders that postroom keeps of itself, besides
+// those that the configuration names.
+func (p *placement) kept(c *Config, ledger string) []usedFile {
+	var kept []usedFile
+	if c.StateDir != "" {
+		for _, name := range []string{"repositories.json", "control.sock", "quarantine", "spool"} {
+			kept = append(kept, usedFile{what: name + " in state_dir", path: filepath.Join(c.StateDir, name)})
+		}
+		// An earlier ledger, though this configuration may name another.
+		ledgers := []string{filepath.Join(c.StateDir, "postroom.db")}
+		if ledger != ledgers[0] {
+			kept = append(kept, usedFile{what: "a file of the ledger", path: ledgers[0]})
+		}
+		if filepath.IsAbs(ledger) && ledger != ledgers[0] {
+			ledgers = append(ledgers, ledger)
+		}
+		for _, ledger := range ledgers {
+			for _, suffix := range []string{"-wal", "-shm", "-journal", ".lock", ".closed"} {
+				kept = append(kept, usedFile{what: "a file of the ledger", path: ledger + suffix})
+			}
+		}
+	}
+	return kept
+}
+
+// isKept says which of what is kept the file is, or is in; "" if none.
+func (p *placement) isKept(f usedFile, kept []usedFile) string {
+	for _, k := range kept {
+		if f.what == "ledger" && k.what == "a file of the ledger" {
+			continue
+		}
+		if !p.within(f.path, k.path) {
+			continue
+		}
+		if p.within(k.path, f.path) {
+			return k.what
+		}
+		return "in " + k.what
+	}
+	return ""
+}
+
+// CheckLog says why the log may not be written to a file, of an absolute path,
+// that something other than the configuration names: the error is a verb phrase.
+func (c *Config) CheckLog(path string) error {
+	p := &placement{resolved: make(map[string]string), infos: make(map[string]fs.FileInfo)}
+	ledger, _ := strings.CutPrefix(c.Ledger.Reveal(), "sqlite:")
+	if c.Repository.Type == "filesystem" && p.within(path, c.Repository.Path) {
+		return errors.New("is in the folder of the repository, where nothing but documents may be")
+	}
+	if p.within(path, c.Spool) {
+		return errors.New("is in the folder of the spool, which may be wiped")
+	}
+	files := append(p.kept(c, ledger), usedFile{what: "the configuration file", path: c.File})
+	for _, f := range c.files {
+		if f.what != "log.file" {
+			files = append(files, f)
+		}
+	}
+	for _, f := range files {
+		// A folder that the configuration names may hold the log.
+		if p.within(path, f.path) && (p.within(f.path, path) || strings.HasSuffix(f.what, " in state_dir")) {
+			return fmt.Errorf("is %s, or in it", f.what)
+		}
+	}
+	return nil
 }
 
 // spool reports what would be lost when the spool is wiped.
