@@ -173,12 +173,18 @@ func (t *tree) special(path Path, k kind) (Path, bool) {
 }
 
 // NoFolder returns the error of class [NotFound] for a folder that is not among
-// the names, with a remedy that lists those most like it.
+// the names, with a remedy that lists those most like it, as they are to be written.
 func NoFolder(path Path, names []string) *Error {
 	err := Errorf(NotFound, "folder %q does not exist", path)
 	near := Nearest(path.String(), names)
 	if len(near) == 0 {
 		return err.WithRemedy("see the folder tree: postroom folders")
+	}
+	for i, name := range near {
+		// As it is to be written, if it can be.
+		if value, err := InConfiguration(name); err == nil {
+			near[i] = YAML(value)
+		}
 	}
 	return err.WithRemedy("did you mean %s?", strings.Join(near, ", or "))
 }

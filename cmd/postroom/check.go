@@ -106,6 +106,9 @@ func check(cmd *cobra.Command, names []string, offline, asJSON bool) error {
 		}
 		p.line("repository %s", c.Repository.Path)
 		report.Repository = p.findings(probeRepository(cmd.Context(), c))
+		if allOK(report.Repository) {
+			report.Repository = append(report.Repository, p.findings(probeSourceFolders(c, of))...)
+		}
 		p.line("state %s", c.StateDir)
 		report.State = p.findings(probeState(cmd.Context(), c, logFile))
 		for _, src := range of {
@@ -240,6 +243,50 @@ func probeRepository(ctx context.Context, c *config.Config) []finding {
 		out = append(out, findingOf("close", "", err))
 	}
 	return out
+}
+
+// probeSourceFolders looks whether documents can be added to the folders that the
+// sources have in the repository, down to those of the days. It names the first
+// of each source that is closed, and makes nothing: there may be documents only.
+func probeSourceFolders(c *config.Config, of []*config.Source) (out []finding) {
+	for _, s := range of {
+		if err := addable(filepath.Join(c.Repository.Path, s.Name), 3); err != nil {
+			out = append(out, findingOf("folder", "", place{key: "repository.path", path: c.Repository.Path}.explain(err)))
+		}
+	}
+	return out
+}
+
+// addable says whether names can be added to the folder, and to those below it
+// as deep as depth. One that is missing will be made.
+func addable(dir string, depth int) error {
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case !info.IsDir():
+		return fmt.Errorf("%s is a file, not a folder", dir)
+	}
+	if err := writable(dir); err != nil {
+		return fmt.Errorf("%s cannot be written to: %w", dir, err)
+	}
+	if depth == 0 {
+		return nil
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			if err := addable(filepath.Join(dir, e.Name()), depth-1); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // probeState looks whether the ledger can be read, and what else is written be

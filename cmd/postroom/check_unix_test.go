@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,12 +22,12 @@ func TestCheckPlaces(t *testing.T) {
 	}{
 		{"file for repository", "./documents", "./file", "repository.path: DIR/file is a file, not a folder"},
 		{"file above repository", "./documents", "./file/documents", "repository.path: DIR/file"},
-		{"repository cannot be made", "./documents", "./closed/a/documents", "repository.path: mkdir DIR/closed/"},
+		{"repository cannot be made", "./documents", "./closed/a/documents", "repository.path: DIR/closed cannot be written to: permission denied"},
 		{"repository closed", "./documents", "./closed", "repository.path: open repository DIR/closed"},
 		{"file for state", "./state", "./file", "state_dir: DIR/file is a file, not a folder"},
 		{"file for spool", "version: 1", "version: 1\nspool: ./file", "spool: DIR/file is a file"},
-		{"closed folder for spool", "version: 1", "version: 1\nspool: ./closed", "spool: open DIR/closed/"},
-		{"ledger in a closed folder", "version: 1", "version: 1\nledger: sqlite:./closed/x/ledger.db", "ledger: mkdir DIR/closed/"},
+		{"closed folder for spool", "version: 1", "version: 1\nspool: ./closed", "spool: DIR/closed cannot be written to: permission denied"},
+		{"ledger in a closed folder", "version: 1", "version: 1\nledger: sqlite:./closed/x/ledger.db", "ledger: DIR/closed cannot be written to: permission denied"},
 		{"folder for log", "version: 1", "version: 1\nlog: {file: ./log}", "log.file: DIR/log is a folder"},
 		{"no folder for log", "version: 1", "version: 1\nlog: {file: ./missing/postroom.log}", "log.file: there is no folder DIR/missing"},
 		{"closed folder for log", "version: 1", "version: 1\nlog: {file: ./closed/postroom.log}", "log.file: open DIR/closed/"},
@@ -69,6 +70,75 @@ func TestCheckPlaces(t *testing.T) {
 					t.Errorf("check has left %v in %s, %v", left, dir, err)
 				}
 			}
+		})
+	}
+}
+
+// TestRunAndCheckAgree: what run cannot open it names as check does.
+func TestRunAndCheckAgree(t *testing.T) {
+	program := buildProgram(t)
+	for _, tt := range []struct {
+		name, state string
+		want        string
+	}{
+		{"closed state", "./closed", "state_dir: DIR/closed cannot be written to: permission denied"},
+		{"file for state", "./file", "state_dir: DIR/file is a file, not a folder"},
+		{"file above state", "./file/state", "state_dir: DIR/file"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			o, uid := ownedOffice(t)
+			o.configure("server: 127.0.0.1:1\ntls: none\nallow_plaintext: true")
+			o.replaceConfig("state_dir: " + tt.state + "\n" + o.file("config.yaml"))
+			closed := filepath.Join(o.dir, "closed")
+			if err := errors.Join(
+				os.WriteFile(filepath.Join(o.dir, "file"), nil, 0o644),
+				os.Mkdir(closed, 0o555), os.Chown(closed, uid, -1),
+				os.Mkdir(filepath.Join(o.dir, "documents"), 0o755), os.Chown(filepath.Join(o.dir, "documents"), uid, -1),
+			); err != nil {
+				t.Fatal(err)
+			}
+			want := strings.ReplaceAll(tt.want, "DIR", o.dir)
+			_, remedy, _ := strings.Cut(o.program(program, "check").out, want)
+			remedy, _, _ = strings.Cut(remedy, "\n  ok")
+			remedy = remedy[strings.Index(remedy, "what to do:")+len("what to do:"):]
+			remedy, _, _ = strings.Cut(strings.TrimSpace(remedy), "\n")
+			if remedy == "" {
+				t.Fatalf("check does not say %q with a remedy", want)
+			}
+			r := o.program(program, "run", "--once")
+			if r.status != 1 {
+				t.Errorf("status %d", r.status)
+			}
+			contains(t, r.err, want, "what to do: "+remedy)
+		})
+	}
+}
+
+// TestCheckFoldersOfSources: a folder of a source into which no document can be
+// added is found before a message comes.
+func TestCheckFoldersOfSources(t *testing.T) {
+	program := buildProgram(t)
+	for _, folder := range []string{"office", "office/2026", "office/2026/03", "office/2026/03/04"} {
+		t.Run(folder, func(t *testing.T) {
+			o, uid := ownedOffice(t)
+			o.configure("server: 127.0.0.1:1\ntls: none\nallow_plaintext: true")
+			documents := filepath.Join(o.dir, "documents")
+			if err := os.MkdirAll(filepath.Join(documents, "office/2026/03/04"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			for _, dir := range []string{"", "office", "office/2026", "office/2026/03", "office/2026/03/04"} {
+				if err := os.Chown(filepath.Join(documents, dir), uid, -1); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if r := o.program(program, "check"); strings.Contains(r.out, "cannot be written to") {
+				t.Errorf("before: %s", r.out)
+			}
+			if err := os.Chmod(filepath.Join(documents, folder), 0o555); err != nil {
+				t.Fatal(err)
+			}
+			r := o.program(program, "check")
+			contains(t, r.out, "FAILED  folder", "repository.path: "+filepath.Join(documents, folder)+" cannot be written to", "what to do:")
 		})
 	}
 }

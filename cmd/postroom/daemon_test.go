@@ -186,8 +186,18 @@ func TestReload(t *testing.T) {
 	}
 	reloads.Wait()
 
-	o.add("state_dir: ./elsewhere\n")
+	// One that cannot be used is refused, and the one before stays in force.
+	usable := o.file("config.yaml")
+	o.replaceConfig(strings.Replace(usable, o.server.CAFile(), "./missing.pem", 1))
 	r := o.run("service", "reload")
+	if r.status != 1 {
+		t.Errorf("%+v", r)
+	}
+	contains(t, r.err, "ca_file", "does not exist", keptInForce)
+	o.replaceConfig(usable)
+
+	o.add("state_dir: ./elsewhere\n")
+	r = o.run("service", "reload")
 	if r.status != 1 {
 		t.Errorf("%+v", r)
 	}

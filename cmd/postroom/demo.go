@@ -47,6 +47,10 @@ sources:
     after_filing: mark_read
 `
 
+// maxDemo is how many messages the demo can be asked for: its server keeps them in
+// memory.
+const maxDemo = 1_000_000
+
 const (
 	demoFirst = 2 * time.Second // until the first message that arrives
 	demoEvery = 4 * time.Second // between messages that arrive
@@ -59,8 +63,8 @@ func newDemo() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "demo", Short: "File generated mail from a stand-in server on this machine", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if messages < 0 {
-				return usage("--messages must not be negative")
+			if messages < 0 || messages > maxDemo {
+				return usage("--messages must be from 0 to %d", maxDemo)
 			}
 			err := demo(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), dir, messages, once)
 			if errors.Is(err, errNotDemos) {

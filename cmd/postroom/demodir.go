@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/gofrs/flock"
 
@@ -45,6 +46,8 @@ func openDemoFolder(dir string) (*demoFolder, error) {
 		if err := os.MkdirAll(dir, 0o750); err != nil {
 			return nil, err
 		}
+	case errors.Is(err, syscall.ENOTDIR):
+		return nil, fmt.Errorf("%s is %w: it is a file; choose a new or empty folder for --dir", dir, errNotDemos)
 	case err != nil:
 		return nil, err
 	case len(entries) > 1 || len(entries) == 1 && entries[0].Name() != demoLock:

@@ -119,10 +119,14 @@ func chosen(c *config.Config, names []string) ([]*config.Source, error) {
 	}
 	for _, n := range names {
 		if !slices.ContainsFunc(c.Sources, func(s *config.Source) bool { return s.Name == n }) {
-			return nil, usage("no source is named %q in %s", n, c.File)
+			return nil, noSource(c, n)
 		}
 	}
 	return out, nil
+}
+
+func noSource(c *config.Config, name string) error {
+	return usage("no source is named %q in %s", name, c.File)
 }
 
 func configSchema() ([]byte, error) { return config.Schema(configDrivers()) }

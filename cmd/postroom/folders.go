@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
-	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -45,52 +42,6 @@ type folderLine struct {
 	Problem string `json:"problem,omitempty"`
 }
 
-// inConfiguration returns the value of a key folders that selects the folder,
-// of which the server's path is given as the driver tells it, and no other.
-func inConfiguration(path string) (string, error) {
-	parsed, err := sources.ParsePath(path)
-	if err != nil {
-		return "", err
-	}
-	if _, err := sources.ParsePattern(parsed.Pattern()); err != nil {
-		return "", err
-	}
-	// What would be a reference.
-	return strings.ReplaceAll(parsed.Pattern(), "${", "$${"), nil
-}
-
-// plainYAML matches text that is a YAML string as it stands, in a list of either
-// style, and notText what would be another value all the same.
-var (
-	plainYAML = regexp.MustCompile(`^\pL[\pL\pN /&()._%+$-]*[\pL\pN)/_%+$-]$|^\pL$`)
-	notText   = regexp.MustCompile(`^(?i:true|false|yes|no|on|off|y|n|null)$`)
-)
-
-// yamlText returns the text as a YAML string.
-func yamlText(s string) string {
-	if plainYAML.MatchString(s) && !notText.MatchString(s) {
-		return s
-	}
-	if !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		return "'" + strings.ReplaceAll(s, "'", "''") + "'"
-	}
-	var b strings.Builder
-	for _, r := range s {
-		switch {
-		case r == '"' || r == '\\':
-			b.WriteRune('\\')
-			b.WriteRune(r)
-		case unicode.IsPrint(r):
-			b.WriteRune(r)
-		case r <= 0xffff:
-			fmt.Fprintf(&b, `\u%04X`, r)
-		default:
-			fmt.Fprintf(&b, `\U%08X`, r)
-		}
-	}
-	return `"` + b.String() + `"`
-}
-
 func folders(cmd *cobra.Command, name string, asJSON bool) error {
 	_, c, err := loadConfig(cmd)
 	if err != nil {
@@ -117,7 +68,7 @@ func folders(cmd *cobra.Command, name string, asJSON bool) error {
 		if f.Read {
 			read = "yes"
 		}
-		path := yamlText(f.Path)
+		path := sources.YAML(f.Path)
 		if f.Problem != "" {
 			path, read = "# "+printable(f.Path, 500), "cannot be named: "+printable(f.Problem, 200)
 		}
@@ -150,7 +101,7 @@ func folderLines(ctx context.Context, s *config.Source) (lines []folderLine, err
 	}
 	for _, f := range tree {
 		l := folderLine{Path: f.Path, Use: f.Use, Read: read[f.ID], NoMail: !f.Selectable}
-		if path, err := inConfiguration(f.Path); err != nil {
+		if path, err := sources.InConfiguration(f.Path); err != nil {
 			l.Problem = err.Error()
 		} else {
 			l.Path = path

@@ -41,11 +41,11 @@ func TestFoldersCanBePasted(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "config.yaml")
 	var printed []string
 	for _, path := range paths {
-		value, err := inConfiguration(path.String())
+		value, err := sources.InConfiguration(path.String())
 		if err != nil {
 			t.Fatal(err)
 		}
-		printed = append(printed, yamlText(value))
+		printed = append(printed, sources.YAML(value))
 	}
 	for style, list := range map[string]string{
 		"flow":  "[" + strings.Join(printed, ", ") + "]",
@@ -103,9 +103,9 @@ func TestFoldersOfARealServer(t *testing.T) {
 			continue
 		}
 		found++
-		contains(t, table, "\n"+yamlText(f.Path)+"  ")
+		contains(t, table, "\n"+sources.YAML(f.Path)+"  ")
 		// Pasted, it is the one folder that is filed from.
-		o.configure("after_filing: delete\nfolders: [" + yamlText(f.Path) + "]")
+		o.configure("after_filing: delete\nfolders: [" + sources.YAML(f.Path) + "]")
 		o.deliver(parsed[0], note(i))
 		if s := o.once(); s.Filed != 1 || s.Error != "" {
 			t.Errorf("%s: %+v", f.Path, s)

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"postroom/cmd/postroom/config"
 	"postroom/ingest/ledger"
 )
 
@@ -82,15 +84,29 @@ func history(cmd *cobra.Command, source string, since time.Time, asJSON bool) er
 	if err != nil {
 		return err
 	}
+	known := source == "" || slices.ContainsFunc(c.Sources, func(s *config.Source) bool { return s.Name == source })
 	lines := []historyLine{}
 	l, err := readLedger(cmd.Context(), c)
 	switch {
 	case errors.Is(err, errNothingYet):
+		if !known {
+			return noSource(c, source)
+		}
 		fmt.Fprintf(cmd.ErrOrStderr(), "postroom: %v\n", err)
 	case err != nil:
 		return err
 	default:
 		defer l.Close()
+		if !known {
+			// One that the configuration had before has a past all the same.
+			n, err := l.Count(cmd.Context(), source)
+			if err != nil {
+				return failed(err)
+			}
+			if len(n) == 0 {
+				return noSource(c, source)
+			}
+		}
 		for e, err := range l.Entries(cmd.Context(), ledger.Query{
 			Source: source, Since: since,
 			States: []ledger.State{ledger.Filed, ledger.Settled, ledger.Quarantined, ledger.Parked, ledger.Discarded},

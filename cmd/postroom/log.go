@@ -12,7 +12,6 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"postroom/cmd/postroom/config"
-	"postroom/internal/owner"
 )
 
 // logbook is the log, and the file that it is written to, if it is one.
@@ -41,8 +40,8 @@ func (l *logbook) close() error {
 // owner of the state, so that a daemon can go on with the file. Lines for
 // standard error go to errs.
 func (s *settings) openLog(c *config.Config, errs io.Writer) (*logbook, error) {
-	if err := owner.Adopt(c.StateDir); err != nil {
-		return nil, failed(explained(place{key: "state_dir", path: c.StateDir}.explain(err)))
+	if err := adoptState(c); err != nil {
+		return nil, err
 	}
 	return s.newLog(c, errs)
 }

@@ -48,6 +48,7 @@ func main() {
 // run runs one command and returns its exit status.
 func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) int {
 	root := newRoot()
+	out, errs = &terminal{out}, &terminal{errs}
 	root.SetArgs(args)
 	root.SetIn(in)
 	root.SetOut(out)
@@ -112,6 +113,7 @@ func newRoot() *cobra.Command {
 		newRun(), newCheck(), newFolders(), newHistory(), newQuarantine(),
 		newDemo(), newService(), newSchema(), newVersion(),
 	)
+	addNotBuilt(root)
 	return root
 }
 

@@ -25,10 +25,10 @@ type place struct {
 // filed.
 const scarce = 20_000_000
 
-// checkFolder says whether a folder can be written to or, if it is missing, be
-// made. It leaves nothing behind: what it made would belong to whoever checks.
-func (p place) checkFolder(step string) (f finding, there bool) {
-	dir, there := p.path, true
+// folder returns the folder of the place or, if that is missing, the one in which
+// it would be made.
+func (p place) folder() (dir string, there bool, err error) {
+	dir, there = p.path, true
 	info, err := os.Stat(dir)
 	for errors.Is(err, fs.ErrNotExist) && dir != filepath.Dir(dir) {
 		dir, there = filepath.Dir(dir), false
@@ -36,24 +36,52 @@ func (p place) checkFolder(step string) (f finding, there bool) {
 	}
 	switch {
 	case errors.Is(err, syscall.ENOTDIR):
-		return p.wrong(step, fmt.Errorf("%s lies in a file, not in a folder", p.path), "set %s to a folder that can be made", p.key), false
+		return dir, false, p.wrong(fmt.Errorf("%s lies in a file, not in a folder", p.path), "set %s to a folder that can be made", p.key)
 	case err != nil:
-		return p.finding(step, err), false
+		return dir, false, p.explain(err)
 	case !info.IsDir():
-		return p.wrong(step, fmt.Errorf("%s is a file, not a folder", dir), "move that file away, or set %s to another folder", p.key), false
+		return dir, false, p.wrong(fmt.Errorf("%s is a file, not a folder", dir), "move that file away, or set %s to another folder", p.key)
+	}
+	return dir, there, nil
+}
+
+// usable is folder for one that can be written to or, if it is missing, be made.
+// It leaves nothing behind: what it made would belong to whoever asks.
+func (p place) usable() (dir string, there bool, err error) {
+	if dir, there, err = p.folder(); err != nil {
+		return dir, there, err
 	}
 	try := dir
 	if there {
 		try = filepath.Join(dir, p.try)
 	}
 	if err := tryFolder(try, there); err != nil && !(there && p.try != "" && errors.Is(err, fs.ErrNotExist)) {
-		return p.finding(step, err), false
+		return dir, false, p.explain(fmt.Errorf("%s cannot be written to: %w", try, cause(err)))
+	}
+	return dir, there, nil
+}
+
+// cause is what the operating system says, without the name of a file that is
+// of no interest.
+func cause(err error) error {
+	var of *fs.PathError
+	if errors.As(err, &of) {
+		return of.Err
+	}
+	return err
+}
+
+// checkFolder says whether a folder is usable, and there.
+func (p place) checkFolder(step string) (f finding, there bool) {
+	dir, there, err := p.usable()
+	if err != nil {
+		return findingOf(step, "", err), false
 	}
 	if free, err := filesystem.Free(dir); err != nil {
 		return p.finding(step, err), there
 	} else if free < scarce {
-		return p.wrong(step, fmt.Errorf("the disk of %s has only %.1f MB of free space", dir, float64(free)/1e6),
-			"make room, or set %s to a folder on another disk", p.key), there
+		return findingOf(step, "", p.wrong(fmt.Errorf("the disk of %s has only %.1f MB of free space", dir, float64(free)/1e6),
+			"make room, or set %s to a folder on another disk", p.key)), there
 	}
 	if !there {
 		return findingOf(step, "not there yet; the first run makes it in "+dir, nil), false
@@ -84,14 +112,14 @@ func (p place) checkFile(step string) finding {
 	case errors.Is(err, fs.ErrNotExist):
 		dir := filepath.Dir(p.path)
 		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-			return p.wrong(step, fmt.Errorf("there is no folder %s", dir), "make that folder, for the user that postroom runs as, or set %s to a file in another", p.key)
+			return findingOf(step, "", p.wrong(fmt.Errorf("there is no folder %s", dir), "make that folder, for the user that postroom runs as, or set %s to a file in another", p.key))
 		}
 		if err := tryFolder(dir, true); err != nil {
 			return p.finding(step, err)
 		}
 		return findingOf(step, "not there yet; can be made", nil)
 	case err == nil && info.IsDir():
-		return p.wrong(step, fmt.Errorf("%s is a folder, not a file", p.path), "set %s to a file in it", p.key)
+		return findingOf(step, "", p.wrong(fmt.Errorf("%s is a folder, not a file", p.path), "set %s to a file in it", p.key))
 	case err != nil:
 		return p.finding(step, err)
 	}
@@ -132,6 +160,6 @@ func (p place) explain(err error) error {
 
 func (p place) finding(step string, err error) finding { return findingOf(step, "", p.explain(err)) }
 
-func (p place) wrong(step string, err error, remedy string, args ...any) finding {
-	return findingOf(step, "", (&sources.Error{Err: inKey(p.key, err)}).WithRemedy(remedy, args...))
+func (p place) wrong(err error, remedy string, args ...any) error {
+	return (&sources.Error{Err: inKey(p.key, err)}).WithRemedy(remedy, args...)
 }

@@ -2,9 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // printJSON prints a value as one JSON document.
@@ -39,4 +41,48 @@ func printable(s string, n int) string {
 		return string(r[:n-1]) + "…"
 	}
 	return s
+}
+
+// terminal is where commands print to. What comes from outside, be it an answer
+// of a server, the name of a folder or a subject, is in the errors and tables, and
+// could tell a terminal what to do: control characters are printed as escapes,
+// \u001b, as JSON has them.
+type terminal struct{ out io.Writer }
+
+// Write prints b, which begins and ends between two characters.
+func (t *terminal) Write(b []byte) (int, error) {
+	var safe []byte
+	rest := b
+	for len(rest) > 0 {
+		r, size := utf8.DecodeRune(rest)
+		switch {
+		case r == utf8.RuneError && size == 1:
+			safe = fmt.Appendf(safe, `\x%02x`, rest[0])
+		case commands(r):
+			safe = fmt.Appendf(safe, `\u%04x`, r)
+		default:
+			safe = append(safe, rest[:size]...)
+		}
+		rest = rest[size:]
+	}
+	n, err := t.out.Write(safe)
+	if err != nil {
+		return min(n, len(b)), err
+	}
+	return len(b), nil
+}
+
+// commands reports whether a terminal does something else with the character
+// than print it: it is a control character, or changes the direction of what
+// follows.
+func commands(r rune) bool {
+	return unicode.IsControl(r) && r != '\n' && r != '\t' || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069
+}
+
+// asIs returns where to print bytes that are not for a person.
+func asIs(out io.Writer) io.Writer {
+	if t, ok := out.(*terminal); ok {
+		return t.out
+	}
+	return out
 }

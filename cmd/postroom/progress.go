@@ -55,11 +55,11 @@ func showsBar(env func(string) string) bool {
 
 func newProgress(errs io.Writer) *progress {
 	p := &progress{errs: errs}
-	f, ok := errs.(*os.File)
+	f, ok := asIs(errs).(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) || !showsBar(os.Getenv) {
 		return p
 	}
-	p.bars = mpb.New(mpb.WithOutput(errs), mpb.WithWidth(40))
+	p.bars = mpb.New(mpb.WithOutput(f), mpb.WithWidth(40))
 	p.bar = p.bars.AddBar(0,
 		mpb.PrependDecorators(decor.Name("filing "), decor.CountersNoUnit("%d of %d known so far")),
 		mpb.AppendDecorators(
@@ -74,7 +74,7 @@ func newProgress(errs io.Writer) *progress {
 // logWriter is where a log goes so that the bar stays below it.
 func (p *progress) logWriter() io.Writer {
 	if p.bars != nil {
-		return p.bars
+		return &terminal{p.bars}
 	}
 	return p.errs
 }
@@ -82,8 +82,8 @@ func (p *progress) logWriter() io.Writer {
 // around is where other output goes while there is a bar, if both share a
 // terminal.
 func (p *progress) around(out io.Writer) io.Writer {
-	if f, ok := out.(*os.File); ok && p.bars != nil && term.IsTerminal(int(f.Fd())) {
-		return &shared{p, out}
+	if f, ok := asIs(out).(*os.File); ok && p.bars != nil && term.IsTerminal(int(f.Fd())) {
+		return &terminal{&shared{p, f}}
 	}
 	return out
 }

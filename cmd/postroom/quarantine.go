@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -151,12 +152,18 @@ func exportQuarantined(cmd *cobra.Command, id, name string) error {
 		return err
 	}
 	defer l.Close()
-	if _, err := ingest.FindQuarantined(cmd.Context(), l, id); err != nil {
+	e, err := ingest.FindQuarantined(cmd.Context(), l, id)
+	if err != nil {
 		return failed(err)
 	}
 	q := quarantine.Open(quarantineDir(c))
+	if kept, err := q.Has(id); err != nil {
+		return failed(err)
+	} else if !kept && e.SHA256 == [sha256.Size]byte{} {
+		return failed(fmt.Errorf("%s: the server never delivered it; there are no bytes to export", id))
+	}
 	if name == "-" {
-		return failed(q.Export(id, cmd.OutOrStdout()))
+		return failed(q.Export(id, asIs(cmd.OutOrStdout())))
 	}
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -227,10 +234,13 @@ func callQuarantine(cmd *cobra.Command, method string, ids []string, alone func(
 	}
 	results, err := withEngine(cmd.Context(), s, c, cmd.ErrOrStderr(), method, quarantineCall{ids}, alone)
 	if errors.Is(err, errNothingYet) && len(ids) == 0 {
-		return nil
+		err = nil
 	}
 	if err != nil {
 		return err
+	}
+	if len(results) == 0 {
+		fmt.Fprintln(cmd.OutOrStdout(), "nothing is in quarantine")
 	}
 	ok := true
 	for _, r := range results {

@@ -8,6 +8,8 @@ import (
 	"os/user"
 	"strconv"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // reloadSignal asks the daemon to take up its changed configuration.
@@ -26,4 +28,9 @@ func thisUser() string {
 		return "user " + u.Username
 	}
 	return "user " + id
+}
+
+// writable says whether names can be added to the folder.
+func writable(dir string) error {
+	return unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS)
 }

@@ -35,11 +35,20 @@ type workshop struct {
 // openWorkshop opens the workshop of a configuration for the sources. It takes
 // the lock of the state directory: with a daemon running it fails.
 func openWorkshop(ctx context.Context, c *config.Config, log *zap.Logger, of []*config.Source, observe func(ingest.Event)) (_ *workshop, err error) {
-	if err := owner.Adopt(c.StateDir); err != nil {
-		return nil, failed(explained(place{key: "state_dir", path: c.StateDir}.explain(err)))
+	if err := adoptState(c); err != nil {
+		return nil, err
+	}
+	state := place{key: "state_dir", path: c.StateDir}
+	if _, _, err := state.usable(); err != nil {
+		return nil, failed(explained(err))
 	}
 	if err := os.MkdirAll(c.StateDir, 0o700); err != nil {
-		return nil, failed(explained(place{key: "state_dir", path: c.StateDir}.explain(err)))
+		return nil, failed(explained(state.explain(err)))
+	}
+	for _, s := range of {
+		if err := tryOpening(s); err != nil {
+			return nil, failed(explained(err))
+		}
 	}
 	w := &workshop{config: c, log: log, quarantine: quarantine.Open(quarantineDir(c))}
 	defer func() {
@@ -74,6 +83,28 @@ func openWorkshop(ctx context.Context, c *config.Config, log *zap.Logger, of []*
 	return w, nil
 }
 
+// adoptState makes this process the owner of the state directory.
+func adoptState(c *config.Config) error {
+	state := place{key: "state_dir", path: c.StateDir}
+	if _, _, err := state.folder(); err != nil {
+		return failed(explained(err))
+	}
+	if err := owner.Adopt(c.StateDir); err != nil {
+		return failed(explained(state.explain(err)))
+	}
+	return nil
+}
+
+// tryOpening opens a source and closes it, which connects to nothing: what is
+// wrong with its files shows before it is relied on.
+func tryOpening(s *config.Source) error {
+	src, err := drivers()[s.Type].open(s, zap.NewNop())
+	if err != nil {
+		return err
+	}
+	return src.Close()
+}
+
 func (w *workshop) close() error {
 	var errs []error
 	if w.engine != nil {
@@ -102,8 +133,8 @@ var errNothingYet = errors.New("nothing has been filed with this configuration y
 
 // readLedger opens the ledger for reading, beside a daemon or without one.
 func readLedger(ctx context.Context, c *config.Config) (ledger.Reader, error) {
-	if err := owner.Adopt(c.StateDir); err != nil {
-		return nil, failed(explained(place{key: "state_dir", path: c.StateDir}.explain(err)))
+	if err := adoptState(c); err != nil {
+		return nil, err
 	}
 	l, err := ledger.ReadSQLite(ctx, ledgerPath(c))
 	if errors.Is(err, os.ErrNotExist) {

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"postroom/internal/imaptest"
+)
+
+// TestTerminal: what is printed can do a terminal no harm.
+func TestTerminal(t *testing.T) {
+	var out bytes.Buffer
+	text := "a\tb\n\x1b[31mred\r\x07\x7f\u009b1m\u202eabc \xff é 日本 \u2066"
+	n, err := (&terminal{&out}).Write([]byte(text))
+	if want := "a\tb\n" + `\u001b[31mred\u000d\u0007\u007f\u009b1m\u202eabc \xff é 日本 \u2066`; err != nil || n != len(text) || out.String() != want {
+		t.Errorf("%d, %v:\n%s\nwant\n%s", n, err, out.String(), want)
+	}
+	out.Reset()
+	if err := printJSON(&terminal{&out}, text[:len(text)-10]); err != nil {
+		t.Fatal(err)
+	}
+	var back string
+	if err := json.Unmarshal(out.Bytes(), &back); err != nil || !strings.HasPrefix(back, "a\tb\n\x1b[31mred\r\x07\x7f\u009b1m\u202eabc ") {
+		t.Errorf("%q, %v from %s", back, err, out.Bytes())
+	}
+}
+
+// TestServerCannotCommandTheTerminal: no escape of a server comes through,
+// whatever it is in.
+func TestServerCannotCommandTheTerminal(t *testing.T) {
+	const red = "\x1b[31mRED\x1b[0m"
+	for name, script := range map[string]imaptest.Script{
+		"BYE": {Greeting: "* BYE [UNAVAILABLE] " + red},
+		"NO to LOGIN": {Answer: func(c imaptest.Command) (imaptest.Reply, bool) {
+			return imaptest.Reply{Send: "TAG NO " + red + "\r\n"}, strings.HasPrefix(c.Text, "LOGIN") || strings.HasPrefix(c.Text, "AUTHENTICATE")
+		}},
+		"NO to LIST": {Answer: func(c imaptest.Command) (imaptest.Reply, bool) {
+			return imaptest.Reply{Send: "TAG NO " + red + "\r\n"}, strings.HasPrefix(c.Text, "LIST")
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server, err := imaptest.StartScript(script)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer server.Close()
+			t.Setenv("POSTROOM_TEST_PASSWORD", marker)
+			o := &office{t: t, dir: t.TempDir()}
+			o.configure("server: " + server.Addr() + "\ntls: none\nallow_plaintext: true")
+			for _, args := range [][]string{{"run", "--once"}, {"folders", "--source", "office"}, {"check"}, {"run", "--once", "--log-format", "json"}} {
+				r := o.run(args...)
+				if r.status != 1 || strings.Contains(r.out+r.err, "\x1b") {
+					t.Errorf("%q: status %d\n%q\n%q", args, r.status, r.out, r.err)
+				}
+				contains(t, r.out+r.err, "RED")
+			}
+		})
+	}
+}
+
+// TestNotBuilt: what is promised and not there says so, and is not in the help.
+func TestNotBuilt(t *testing.T) {
+	t.Setenv("POSTROOM_TEST_PASSWORD", marker)
+	o := &office{t: t, dir: t.TempDir()}
+	o.configure("server: imap.example.com")
+	for _, line := range []string{
+		"convert --to msg a b", "verify --rebuild-ledger", "migrate --all --mailbox a --credentials b", "backup FILE", "secret set NAME",
+		"status --json", "refile ID", "forget ID", "sign-in --credentials NAME", "convert --help",
+		"run --once --dry-run", "run --dry-run", "check --forbidden a@example.com", "check --offline --forbidden=a@example.com",
+	} {
+		r := o.run(strings.Fields(line)...)
+		if r.status != exitUsage || r.out != "" || !strings.Contains(r.err, "not built yet") {
+			t.Errorf("%s: %+v", line, r)
+		}
+	}
+	for _, line := range []string{"--help", "run --help", "check --help"} {
+		r := o.run(strings.Fields(line)...)
+		if r.status != exitOK {
+			t.Errorf("%s: %+v", line, r)
+		}
+		for _, part := range notBuilt() {
+			if part.flag != "" && strings.Contains(r.out, "--"+part.flag) || part.flag == "" && strings.Contains(r.out, "\n  "+part.command+" ") {
+				t.Errorf("%s shows %+v:\n%s", line, part, r.out)
+			}
+		}
+	}
+}
+
+// TestUnknownSourceInHistory: a name that neither the configuration nor the
+// ledger knows is wrong usage.
+func TestUnknownSourceInHistory(t *testing.T) {
+	t.Setenv("POSTROOM_TEST_PASSWORD", marker)
+	server, err := imaptest.Start(imaptest.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	o := &office{t: t, dir: t.TempDir()}
+	o.configure("server: " + server.Addr() + "\nca_file: " + server.CAFile())
+	history := func(source string, want int) {
+		t.Helper()
+		if r := o.run("history", "--source", source); r.status != want || want == exitUsage && !strings.Contains(r.err, `"`+source+`"`) {
+			t.Errorf("%s: %+v", source, r)
+		}
+	}
+	history("zz", exitUsage)
+	history("office", exitOK)
+	text := strings.NewReplacer("username: office", "username: "+server.Username(), "${env:POSTROOM_TEST_PASSWORD}", server.Password()).Replace(o.file("config.yaml"))
+	o.replaceConfig(text)
+	if err := server.Deliver("INBOX", note(1), time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)); err != nil {
+		t.Fatal(err)
+	}
+	if r := o.run("run", "--once"); r.status != 0 {
+		t.Fatalf("%+v", r)
+	}
+	o.replaceConfig(strings.Replace(text, "- name: office\n    type: imap", "- name: other\n    type: imap", 1))
+	history("zz", exitUsage)
+	history("other", exitOK)
+	history("office", exitOK) // of earlier
+}
