@@ -140,8 +140,8 @@ func (s *Source) secure(ctx context.Context, bottom *deadline.Conn) (*stream, st
 		}
 	}
 	secured := tls.Client(bottom, s.tls)
-	if err := secured.HandshakeContext(ctx); err != nil {
-		return nil, "", s.explainTLS(ctx, err)
+	if err := s.handshake(ctx, secured); err != nil {
+		return nil, "", err
 	}
 	top := newStream(bottom, secured)
 	if s.cfg.TLS == tlsStart {
@@ -151,6 +151,20 @@ func (s *Source) secure(ctx context.Context, bottom *deadline.Conn) (*stream, st
 		return nil, "", err
 	}
 	return top, describeTLS(secured.ConnectionState()), nil
+}
+
+// handshake begins TLS. A server that says nothing at all is given a third of the
+// time for the whole: it is busy, or no server of TLS.
+func (s *Source) handshake(ctx context.Context, secured *tls.Conn) error {
+	limit := s.cfg.Timeouts.Connect / 3
+	inTime, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err := secured.HandshakeContext(inTime)
+	if err != nil && ctx.Err() == nil && inTime.Err() != nil {
+		return s.error(sources.Temporary, "start TLS", fmt.Errorf("the server accepts the connection, and does not answer within %v", limit)).
+			WithRemedy("is port %s its TLS port? 993 with tls: implicit, 143 with starttls; if it is, the server is overloaded, or a firewall on the way holds the connection", s.port)
+	}
+	return s.explainTLS(ctx, err)
 }
 
 // awaitGreeting waits for the first byte of the greeting and looks at it.
@@ -186,7 +200,7 @@ func (s *Source) startTLS(ctx context.Context, bottom *deadline.Conn) error {
 	}
 	if !strings.HasPrefix(strings.ToUpper(greeting), "* OK") {
 		// PREAUTH too: it would leave the session unencrypted (RFC 9051 7.1.4).
-		return s.explainStatus("greeting", statusLine(greeting))
+		return s.explainStatus(readGreeting, statusLine(greeting))
 	}
 	if _, err := io.WriteString(bottom, "S STARTTLS\r\n"); err != nil {
 		return s.explainTLS(ctx, err)
@@ -255,7 +269,7 @@ func (s *Source) signIn(ctx context.Context, c *conn) error {
 		}
 		return client.Capability().Wait()
 	}
-	err := c.run(ctx, "read greeting", func(client *imapclient.Client) error {
+	err := c.run(ctx, readGreeting, func(client *imapclient.Client) error {
 		if err := client.WaitGreeting(); err != nil {
 			return err
 		}

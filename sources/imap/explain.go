@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -11,6 +12,7 @@ import (
 	"net"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -93,10 +95,9 @@ func (s *Source) explainStatus(doing string, status *goimap.Error) *sources.Erro
 	case status.Type == "PREAUTH":
 		return s.error(sources.Temporary, doing, status).
 			WithRemedy("the server signs in by itself before the connection is encrypted, which leaves it unencrypted: use tls: implicit")
-	case status.Type == goimap.StatusResponseTypeBye && status.Code == "":
+	case status.Code == goimap.ResponseCodeUnavailable:
 		return s.error(sources.Temporary, doing, status).
-			WithRemedy("the server ended the connection: it may be busy or in maintenance, refuse this machine's address, " +
-				"or allow fewer connections (see connections); its log says why")
+			WithRemedy("a part of the server is out of order, or in maintenance: it is tried again; if it lasts, ask its administrator")
 	}
 	switch status.Code {
 	case goimap.ResponseCodeAuthenticationFailed, goimap.ResponseCodeAuthorizationFailed, goimap.ResponseCodeExpired:
@@ -114,10 +115,20 @@ func (s *Source) explainStatus(doing string, status *goimap.Error) *sources.Erro
 		return s.error(sources.Permanent, doing, status)
 	case goimap.ResponseCodeContactAdmin:
 		return s.error(sources.Temporary, doing, status).WithRemedy("the server asks to contact its administrator")
-	default:
-		return s.error(sources.Temporary, doing, status)
 	}
+	e := s.error(sources.Temporary, doing, status)
+	switch {
+	case status.Type == goimap.StatusResponseTypeBye:
+		return e.WithRemedy("the server ended the connection: it may be busy or in maintenance, refuse this machine's address, " +
+			"or allow fewer connections (see connections); its log says why")
+	case doing == readGreeting:
+		return e.WithRemedy("the server refuses the connection before any sign-in: it may be busy, or refuse this machine's address; its log says why")
+	}
+	return e
 }
+
+// readGreeting is what is done first on a connection.
+const readGreeting = "read greeting"
 
 // explainSignIn is explain for the answer to a sign-in, where a NO without a
 // code means that the credentials were refused. It keeps the password out of
@@ -172,7 +183,7 @@ func (s *Source) noGreeting(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-	e := s.error(sources.Temporary, "read greeting", err)
+	e := s.error(sources.Temporary, readGreeting, err)
 	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, errReset) || ctx.Err() != nil {
 		if s.cfg.TLS != tlsImplicit {
@@ -213,7 +224,7 @@ func (s *Source) firstByte(ctx context.Context, bottom *deadline.Conn, peek func
 	wg.Wait()
 	switch {
 	case isTLS:
-		return 0, s.error(sources.Permanent, "read greeting", errors.New("the server says nothing before TLS")).
+		return 0, s.error(sources.Permanent, readGreeting, errors.New("the server says nothing before TLS")).
 			WithRemedy("port %s is a TLS port: use tls: implicit", s.port)
 	case err != nil:
 		return 0, s.noGreeting(ctx, err)
@@ -245,13 +256,13 @@ func (s *Source) checkGreeting(first byte) error {
 	case '*':
 		return nil
 	case 0x15, 0x16:
-		return s.error(sources.Permanent, "read greeting", errors.New("the server speaks TLS from the first byte")).
+		return s.error(sources.Permanent, readGreeting, errors.New("the server speaks TLS from the first byte")).
 			WithRemedy("use tls: implicit on port %s", s.port)
 	case '+':
-		return s.error(sources.Permanent, "read greeting", errors.New("a POP3 server answers")).
+		return s.error(sources.Permanent, readGreeting, errors.New("a POP3 server answers")).
 			WithRemedy("use type: pop3, or the server's IMAP port")
 	default:
-		return s.error(sources.Permanent, "read greeting", errors.New("this is not an IMAP server")).
+		return s.error(sources.Permanent, readGreeting, errors.New("this is not an IMAP server")).
 			WithRemedy("check server and port: 993 with tls: implicit, 143 with starttls")
 	}
 }
@@ -266,8 +277,15 @@ func (s *Source) explainTLS(ctx context.Context, err error) error {
 		record   tls.RecordHeaderError
 	)
 	switch {
+	case err == nil:
+		return nil
 	case ctx.Err() != nil:
-		return s.error(sources.Temporary, doing, context.Cause(ctx))
+		return s.error(sources.Temporary, doing, context.Cause(ctx)).
+			WithRemedy("the server or the network is slow, or port %s is not its TLS port: 993 with tls: implicit, 143 with starttls", s.port)
+	case errors.As(err, &unknown) && s.cfg.CAFile != "":
+		return s.error(sources.Permanent, doing, err).
+			WithRemedy("neither ca_file (%s) nor this machine holds the certificate of the issuer, %s: add that one to the file, or name one that has it",
+				s.cfg.CAFile, issuer(err, unknown.Cert))
 	case errors.As(err, &unknown):
 		return s.error(sources.Permanent, doing, err).
 			WithRemedy("the certificate is signed by an authority that this machine does not know: " +
@@ -304,6 +322,28 @@ func (s *Source) explainTLS(ctx context.Context, err error) error {
 	default:
 		return s.error(sources.Temporary, doing, err)
 	}
+}
+
+// issuer names who signed the last certificate of the chain that the server sent,
+// beginning with its own.
+func issuer(err error, leaf *x509.Certificate) string {
+	var failed *tls.CertificateVerificationError
+	if errors.As(err, &failed) && len(failed.UnverifiedCertificates) > 0 {
+		leaf = failed.UnverifiedCertificates[0]
+		for range failed.UnverifiedCertificates {
+			i := slices.IndexFunc(failed.UnverifiedCertificates, func(c *x509.Certificate) bool {
+				return bytes.Equal(c.RawSubject, leaf.RawIssuer) && !bytes.Equal(c.RawSubject, leaf.RawSubject)
+			})
+			if i < 0 {
+				break
+			}
+			leaf = failed.UnverifiedCertificates[i]
+		}
+	}
+	if leaf == nil || leaf.Issuer.String() == "" {
+		return "which the certificate does not name"
+	}
+	return strconv.Quote(leaf.Issuer.String())
 }
 
 func commonName(cert *x509.Certificate) []string {

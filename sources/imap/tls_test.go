@@ -83,6 +83,13 @@ func TestConnectFailures(t *testing.T) {
 		remedy string
 	}{
 		{"unknown authority", imap.Options{Server: server.IMAPS()}, "tls", sources.Permanent, "ca_file"},
+		{"another authority in ca_file", imap.Options{Server: server.IMAPS(), CAFile: hostnameCA}, "tls", sources.Permanent, `issuer, "CN=`},
+		{"silence instead of TLS", imap.Options{Server: plain(imaptest.Script{Greeting: "none"})}, "tls", sources.Temporary, "is port"},
+		{"BYE with a code", imap.Options{Server: plain(imaptest.Script{Greeting: "* BYE [ALERT] go away"}), TLS: "none", AllowPlaintext: true}, "sign-in", sources.Temporary, "ended the connection"},
+		{"BYE with UNAVAILABLE", imap.Options{Server: plain(imaptest.Script{Greeting: "* BYE [UNAVAILABLE] later"}), TLS: "none", AllowPlaintext: true}, "sign-in", sources.Temporary, "maintenance"},
+		{"BYE with a code before TLS", imap.Options{Server: plain(imaptest.Script{Greeting: "* BYE [ALERT] go away"}), TLS: "starttls"}, "tls", sources.Temporary, "ended the connection"},
+		{"NO as greeting", imap.Options{Server: plain(imaptest.Script{Greeting: "* NO not now"}), TLS: "none", AllowPlaintext: true}, "sign-in", sources.Temporary, "before any sign-in"},
+		{"NO as greeting before TLS", imap.Options{Server: plain(imaptest.Script{Greeting: "* NO not now"}), TLS: "starttls"}, "tls", sources.Temporary, "before any sign-in"},
 		{"another host's certificate", imap.Options{Server: hostname, CAFile: hostnameCA}, "tls", sources.Permanent, "mail.example.com, imap.example.com"},
 		{"expired certificate", imap.Options{Server: expired, CAFile: expiredCA}, "tls", sources.Permanent, "2026-01-02"},
 		{"certificate of tomorrow", imap.Options{Server: tomorrow, CAFile: tomorrowCA}, "tls", sources.Permanent, "clock"},
