@@ -121,8 +121,12 @@ func (d *daemon) run(ctx context.Context, c *config.Config) (err error) {
 	}
 	var wg sync.WaitGroup
 	broken := make(chan error, 1)
+	// The channel is open until all else is closed, for whoever waits for that.
+	open, hangUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer hangUp()
+	ended := make(chan struct{})
 	wg.Go(func() {
-		if err := control.Serve(ctx, l, d.calls(ctx)); err != nil {
+		if err := control.Serve(open, l, d.calls(ctx, cancel, ended)); err != nil {
 			broken <- err
 			cancel()
 		}
@@ -130,6 +134,8 @@ func (d *daemon) run(ctx context.Context, c *config.Config) (err error) {
 	wg.Go(func() { d.watch(ctx) })
 	defer func() {
 		cancel()
+		close(ended)
+		hangUp()
 		wg.Wait()
 		close(broken)
 		err = errors.Join(err, failed(<-broken))
@@ -305,9 +311,20 @@ func (d *daemon) tell(log *zap.Logger, err error) {
 	}
 }
 
-// calls answers the commands typed beside the daemon, until the context ends.
-func (d *daemon) calls(ctx context.Context) http.Handler {
+// calls answers the commands typed beside the daemon, until the context ends. One
+// of them is to stop it: that is answered once it has ended, when what is open
+// is closed.
+func (d *daemon) calls(ctx context.Context, stop func(), ended <-chan struct{}) http.Handler {
 	mux := http.NewServeMux()
+	control.Handle(mux, "stop", func(ctx context.Context, _ struct{}) (struct{}, error) {
+		stop()
+		select {
+		case <-ended:
+			return struct{}{}, nil
+		case <-ctx.Done():
+			return struct{}{}, errInterrupted
+		}
+	})
 	control.Handle(mux, "retry", untilEnd(ctx, served(d.desk, retry)))
 	control.Handle(mux, "discard", untilEnd(ctx, served(d.desk, discard)))
 	// The answer comes when the configuration has been taken up, or was refused.

@@ -37,6 +37,17 @@ func TestDemoTouchesNoFilesOfOthers(t *testing.T) {
 		}
 	}
 
+	file := filepath.Join(t.TempDir(), "file")
+	write(filepath.Dir(file), "file", "mine")
+	if r := runDemo(t, "--dir", file); r.status != exitUsage || !strings.Contains(r.err, "--dir") {
+		t.Errorf("a file: %+v", r)
+	}
+	for _, n := range []string{"-1", "1000001", "1000000000000"} {
+		if r := runDemo(t, "--dir", t.TempDir(), "--messages", n); r.status != exitUsage || !strings.Contains(r.err, "1000000") {
+			t.Errorf("%s messages: %+v", n, r)
+		}
+	}
+
 	// Its own folder it takes again, unless somebody has changed what it wrote.
 	dir := filepath.Join(t.TempDir(), "new")
 	for range 2 {

@@ -454,6 +454,9 @@ func TestQuarantine(t *testing.T) {
 	}
 	o.sent[sum(bad)]++
 	o.judge()
+	if r := o.run("quarantine", "retry"); r.status != 0 || r.out != "nothing is in quarantine\n" {
+		t.Errorf("nothing to retry: %+v", r)
+	}
 	if r := o.run("quarantine", "list", "--json"); strings.Contains(r.out, q.ID) || r.status != 0 {
 		t.Errorf("%+v", r)
 	}

@@ -58,7 +58,7 @@ func openWorkshop(ctx context.Context, c *config.Config, log *zap.Logger, of []*
 	}()
 	if w.ledger, err = ledger.OpenSQLite(ctx, ledgerPath(c)); err != nil {
 		if errors.Is(err, ledger.ErrLocked) {
-			return nil, failed(errors.New("another postroom is at work with this configuration: stop it first (postroom service stop), or use the commands that work beside it"))
+			return nil, failed(errors.New("another postroom is at work with this configuration: stop it first (postroom service stop), wait for its end if it is a run --once, or use the commands that work beside it"))
 		}
 		return nil, failed(explained(place{key: "ledger", path: ledgerPath(c)}.explain(err)))
 	}

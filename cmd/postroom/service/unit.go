@@ -45,7 +45,7 @@ func Unit(o UnitOptions) (string, error) {
 	v.ExecStart = strings.Join([]string{
 		quote(o.Binary), // systemd expands no variables in the command itself
 		"service", "run", "--config",
-		strings.ReplaceAll(quote(o.Config), "$", "$$"),
+		quoteArgument(o.Config),
 	}, " ")
 	for _, p := range o.Writable {
 		p = path.Clean(p)
@@ -76,7 +76,7 @@ type unitValues struct {
 	ExecStart  string
 	User       string
 	PrivateTmp bool
-	Writable   []string // quoted; "-": a directory that is missing is reported by postroom itself
+	Writable   []string // quoted; "-": of a directory that is missing postroom speaks itself, see Missing
 	Mounts     []string // quoted
 }
 
@@ -167,6 +167,10 @@ func checkUser(name string) error {
 }
 
 func isControl(r rune) bool { return r < ' ' || r == 0x7f }
+
+// quoteArgument writes s as one argument of a command, in which systemd expands
+// variables.
+func quoteArgument(s string) string { return strings.ReplaceAll(quote(s), "$", "$$") }
 
 // quote writes s as one word of a unit file (systemd.syntax(7), "Quoting") and
 // protects it from the expansion of specifiers.
