@@ -198,3 +198,19 @@ func TestNearest(t *testing.T) {
 		t.Errorf("nearest by last segment: %q", got)
 	}
 }
+
+// TestNoFolder: a folder that may have been meant is named as it is to be written.
+func TestNoFolder(t *testing.T) {
+	for _, row := range []struct{ missing, there, want string }{
+		{"Inbox/Sbu", "Inbox/Sub", "Inbox/Sub"},
+		{"Inbox/abc*d", "Inbox/abc*", "Inbox/abc%2A"},
+		{"Inbox/abc", "Inbox/abc: d", "'Inbox/abc: d'"},
+		{"Inbox/abc", "Inbox/abc${", "'Inbox/abc$${'"},
+		{"Inbox/abc", "Inbox/abc\x1b", `"Inbox/abc\x1b"`}, // none that a configuration can name
+	} {
+		got := sources.NoFolder(sources.Path{row.missing}, []string{row.there}).Remedy
+		if want := "did you mean " + row.want + "?"; got != want {
+			t.Errorf("%q: %s, want %s", row.there, got, want)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package sources
 import (
 	"cmp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -184,6 +185,8 @@ func NoFolder(path Path, names []string) *Error {
 		// As it is to be written, if it can be.
 		if value, err := InConfiguration(name); err == nil {
 			near[i] = YAML(value)
+		} else {
+			near[i] = strconv.Quote(name)
 		}
 	}
 	return err.WithRemedy("did you mean %s?", strings.Join(near, ", or "))

@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -120,4 +122,38 @@ func TestUnknownSourceInHistory(t *testing.T) {
 	history("zz", exitUsage)
 	history("other", exitOK)
 	history("office", exitOK) // of earlier
+}
+
+// TestExportOfWhatNeverCame: of a message that the server does not deliver
+// there are no bytes, and the error says so.
+func TestExportOfWhatNeverCame(t *testing.T) {
+	server, err := imaptest.StartScript(imaptest.Script{
+		Messages: []imaptest.ScriptMessage{{UID: 1, Raw: "Subject: a\r\n\r\n"}},
+		Answer: func(c imaptest.Command) (imaptest.Reply, bool) {
+			return imaptest.Reply{Send: "* 1 FETCH (UID 1 RFC822.SIZE 9 BODY[] {3000000000}\r\n", Close: true}, strings.Contains(c.Text, "BODY")
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	t.Setenv("POSTROOM_TEST_PASSWORD", marker)
+	o := &office{t: t, dir: t.TempDir()}
+	o.configure("server: " + server.Addr() + "\ntls: none\nallow_plaintext: true")
+	first := o.run("run", "--once")
+	var list struct{ Quarantine []struct{ ID string } }
+	r := o.run("quarantine", "list", "--json")
+	if err := json.Unmarshal([]byte(r.out), &list); err != nil || len(list.Quarantine) != 1 {
+		t.Fatalf("%v: %+v after %+v", err, r, first)
+	}
+	file := filepath.Join(o.dir, "exported.eml")
+	for _, to := range []string{file, "-"} {
+		r := o.run("quarantine", "export", list.Quarantine[0].ID, to)
+		if r.status != exitFailed || r.out != "" || !strings.Contains(r.err, "the server never delivered it; there are no bytes to export") {
+			t.Errorf("%+v", r)
+		}
+	}
+	if _, err := os.Stat(file); err == nil {
+		t.Error("an empty file was left")
+	}
 }
