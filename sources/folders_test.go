@@ -208,7 +208,11 @@ func TestNoFolder(t *testing.T) {
 		{"Inbox/abc", "Inbox/abc${", "'Inbox/abc$${'"},
 		{"Inbox/abc", "Inbox/abc\x1b", `"Inbox/abc\x1b"`}, // none that a configuration can name
 	} {
-		got := sources.NoFolder(sources.Path{row.missing}, []string{row.there}).Remedy
+		missing, err := sources.ParsePath(row.missing)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := sources.NoFolder(missing, []string{row.there}).Remedy
 		if want := "did you mean " + row.want + "?"; got != want {
 			t.Errorf("%q: %s, want %s", row.there, got, want)
 		}
