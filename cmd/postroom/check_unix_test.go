@@ -98,11 +98,10 @@ func TestRunAndCheckAgree(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := strings.ReplaceAll(tt.want, "DIR", o.dir)
-			_, remedy, _ := strings.Cut(o.program(program, "check").out, want)
-			remedy, _, _ = strings.Cut(remedy, "\n  ok")
-			remedy = remedy[strings.Index(remedy, "what to do:")+len("what to do:"):]
+			_, said, found := strings.Cut(o.program(program, "check").out, want)
+			_, remedy, _ := strings.Cut(said, "what to do:")
 			remedy, _, _ = strings.Cut(strings.TrimSpace(remedy), "\n")
-			if remedy == "" {
+			if !found || remedy == "" {
 				t.Fatalf("check does not say %q with a remedy", want)
 			}
 			r := o.program(program, "run", "--once")

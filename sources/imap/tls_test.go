@@ -84,7 +84,6 @@ func TestConnectFailures(t *testing.T) {
 	}{
 		{"unknown authority", imap.Options{Server: server.IMAPS()}, "tls", sources.Permanent, "ca_file"},
 		{"another authority in ca_file", imap.Options{Server: server.IMAPS(), CAFile: hostnameCA}, "tls", sources.Permanent, `issuer, "CN=`},
-		{"silence instead of TLS", imap.Options{Server: plain(imaptest.Script{Greeting: "none"})}, "tls", sources.Temporary, "is port"},
 		{"BYE with a code", imap.Options{Server: plain(imaptest.Script{Greeting: "* BYE [ALERT] go away"}), TLS: "none", AllowPlaintext: true}, "sign-in", sources.Temporary, "ended the connection"},
 		{"BYE with UNAVAILABLE", imap.Options{Server: plain(imaptest.Script{Greeting: "* BYE [UNAVAILABLE] later"}), TLS: "none", AllowPlaintext: true}, "sign-in", sources.Temporary, "maintenance"},
 		{"BYE with a code before TLS", imap.Options{Server: plain(imaptest.Script{Greeting: "* BYE [ALERT] go away"}), TLS: "starttls"}, "tls", sources.Temporary, "ended the connection"},
@@ -215,5 +214,25 @@ func TestProbeNamesFolders(t *testing.T) {
 	folders, err := s.Folders(background(t))
 	if got := fmt.Sprint(folders); err != nil || got != "[{Inbox Inbox} {Rechnungen Rechnungen}]" && got != "[{Rechnungen Rechnungen} {Inbox Inbox}]" {
 		t.Errorf("folders %v, %v; want those without a special use", folders, err)
+	}
+}
+
+// TestSilenceInsteadOfTLS: a port that says nothing to TLS is not waited for as
+// long as a slow sign-in is, and has a remedy.
+func TestSilenceInsteadOfTLS(t *testing.T) {
+	server, err := imaptest.StartScript(imaptest.Script{Greeting: "none"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	s := open(t, imap.Config{
+		Options: imap.Options{Server: server.Addr()}, Name: "test", Username: "user", Password: secret.New("secret"),
+		Timeouts: imap.Timeouts{Connect: 3 * time.Second},
+	})
+	var last sources.Step
+	s.Probe(background(t), func(step sources.Step) { last = step })
+	if last.Name != "tls" || last.Err == nil || !strings.Contains(last.Err.Error(), "does not answer within 1s") ||
+		!strings.Contains(sources.RemedyOf(last.Err), "is port") {
+		t.Errorf("the last step is %q: %v, %s", last.Name, last.Err, sources.RemedyOf(last.Err))
 	}
 }
