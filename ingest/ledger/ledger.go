@@ -6,12 +6,13 @@
 //	begun ──▶ prepared ──▶ filed ──▶ settled
 //	  │ │        │           (a duplicate goes from begun to filed)
 //	  │ └────────┴──▶ quarantined ──▶ parked ──▶ discarded
-//	  └──▶ vanished
+//	  └──▶ vanished, discarded
 //
 // A failure is not a state: an entry that failed keeps its state and carries
 // the cause, the number of attempts and the time of the next one, so that
 // nothing ever forgets how far it had come. Retrying a quarantined message
-// takes it back to begun.
+// takes it back to begun. A message that is known to be given up, or whose
+// document was forgotten, goes from begun, or prepared, to discarded at once.
 //
 // The errors named here come wrapped; compare with [errors.Is].
 package ledger
@@ -51,7 +52,7 @@ const (
 	Settled     State = "settled"     // filed and disposed of
 	Quarantined State = "quarantined" // kept in quarantine; move to the failed folder owed
 	Parked      State = "parked"      // kept in quarantine; nothing owed
-	Discarded   State = "discarded"   // was in quarantine; a person gave it up
+	Discarded   State = "discarded"   // a person gave it up
 	Vanished    State = "vanished"    // left its folder before it could be filed
 )
 
@@ -81,6 +82,10 @@ type Entry struct {
 	SHA256     [32]byte  // of the raw bytes
 	Likeness   Likeness  // kept while it is Prepared; its document has it then
 
+	// Description is given with the step to Filed, and kept with the document
+	// alone: see [Document]. An entry that is read has none.
+	Description [32]byte
+
 	// Duplicate is set when DocumentID had been filed from another message.
 	// Exact: its raw bytes were the same.
 	Duplicate, Exact bool
@@ -108,6 +113,15 @@ type Document struct {
 	MessageID string
 	SHA256    [32]byte // of the raw bytes
 	Likeness  Likeness
+
+	// Description is the SHA-256 of what the repository keeps as the document's
+	// description, see store.Receipt; zero: unknown.
+	Description [32]byte
+
+	// Forgotten is set on a tombstone: when the document was removed for good.
+	// Of such a one nothing else is known but ID, Source, SHA256, Likeness and,
+	// while it has yet to be removed from the repository, Location.
+	Forgotten time.Time
 }
 
 // Likeness is what tells whether two messages are the same although their bytes
@@ -138,6 +152,13 @@ type Ledger interface {
 	// of either is leased.
 	Rename(ctx context.Context, from, to string) (int, error)
 
+	// Forget leaves a tombstone in the place of the document d.ID, whether that
+	// is known or not, with the Source, SHA256 and Location of d, and d.Forgotten
+	// or else the present time. The entries that filed it or are duplicates of it
+	// stay, without Title, MessageID and Location. Forgetting a document again
+	// replaces its tombstone: without a Location once nothing is left of it.
+	Forget(ctx context.Context, d Document) error
+
 	// Reader's Close also loses every lease.
 	Reader
 }
@@ -145,13 +166,22 @@ type Ledger interface {
 // Reader answers what is in a ledger. Its methods may be called concurrently,
 // and while an iterator of Entries is under way.
 type Reader interface {
-	// Document returns the filed document, or ErrNotFound.
+	// Document returns the filed document or its tombstone, or ErrNotFound.
 	Document(ctx context.Context, id string) (Document, error)
 
 	// Like returns documents filed from the source of which the message has the
 	// same raw bytes, the same content, or the same Message-ID as one with these;
 	// what is zero is like nothing. Oldest first, at most MostAlike.
 	Like(ctx context.Context, source string, sha256, content [32]byte, messageID string) ([]Document, error)
+
+	// Documents yields the filed documents that match, in the order they were
+	// recorded, or the tombstones that do, by id. It yields what the ledger holds
+	// when it starts. An error ends it.
+	Documents(ctx context.Context, q DocumentQuery) iter.Seq2[Document, error]
+
+	// Discarded returns an entry of the source in state Discarded whose raw bytes
+	// had this SHA-256, or ErrNotFound; for a zero one always.
+	Discarded(ctx context.Context, source string, sum [32]byte) (Entry, error)
 
 	// Entry returns the entry, or ErrNotFound.
 	Entry(ctx context.Context, source, folder, key string) (Entry, error)
@@ -183,6 +213,15 @@ type Query struct {
 	QuarantineID string
 	// Limit is the most entries to yield, the newest of them; 0: no limit.
 	Limit int
+}
+
+// DocumentQuery selects documents. Zero fields select everything.
+type DocumentQuery struct {
+	Source string
+	// IDPrefix selects by the first digits of the id.
+	IDPrefix string
+	// Forgotten selects the tombstones instead of the documents.
+	Forgotten bool
 }
 
 // Lease is the right to change one folder's entries. Every method but Release
@@ -217,8 +256,8 @@ type Lease interface {
 
 	// Prepare records state Prepared and claims the document named by
 	// e.DocumentID for the entry, which is no duplicate then. If that document
-	// has been filed from another message, nothing is recorded and it is
-	// returned. ErrClaimed if another entry that is still prepared has claimed
+	// has been filed from another message, or was forgotten, nothing is recorded
+	// and it, or its tombstone, is returned. ErrClaimed if another entry that is still prepared has claimed
 	// it. Preparing a prepared entry again is allowed and replaces what it held.
 	// ErrTransition if the entry may not be prepared or names no document.
 	Prepare(ctx context.Context, e Entry) (filed *Document, err error)

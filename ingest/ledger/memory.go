@@ -8,6 +8,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -22,6 +23,7 @@ func newMemory(now func() time.Time) *memory {
 		leases:    newLeases(now),
 		folders:   make(map[place]*memoryFolder),
 		documents: make(map[string]Document),
+		forgotten: make(map[string]Document),
 		claims:    make(map[string]*memoryEntry),
 	}
 }
@@ -35,6 +37,9 @@ type memory struct {
 	folders   map[place]*memoryFolder
 	entries   []*memoryEntry // in the order begun
 	documents map[string]Document
+	filed     []string            // ids of documents, in the order recorded
+	forgotten map[string]Document // tombstones
+	discarded []*memoryEntry
 	claims    map[string]*memoryEntry // by the document claimed
 }
 
@@ -68,11 +73,89 @@ func (m *memory) Document(ctx context.Context, id string) (Document, error) {
 	if err := m.read(ctx); err != nil {
 		return Document{}, err
 	}
-	d, ok := m.documents[id]
-	if !ok {
-		return Document{}, ErrNotFound
+	if d, ok := m.document(id); ok {
+		return d, nil
 	}
-	return d, nil
+	return Document{}, ErrNotFound
+}
+
+// document returns the filed document or its tombstone. It needs mu.
+func (m *memory) document(id string) (Document, bool) {
+	if d, ok := m.documents[id]; ok {
+		return d, true
+	}
+	d, ok := m.forgotten[id]
+	return d, ok
+}
+
+func (m *memory) Documents(ctx context.Context, q DocumentQuery) iter.Seq2[Document, error] {
+	return func(yield func(Document, error) bool) {
+		found, err := m.selected(ctx, q)
+		for _, d := range found {
+			if err = ctx.Err(); err != nil || !yield(d, nil) {
+				break
+			}
+		}
+		if err != nil {
+			yield(Document{}, err)
+		}
+	}
+}
+
+// selected returns the documents that match, in the order of Documents.
+func (m *memory) selected(ctx context.Context, q DocumentQuery) ([]Document, error) {
+	defer m.mu.RUnlock()
+	if err := m.read(ctx); err != nil {
+		return nil, err
+	}
+	ids, from := m.filed, m.documents
+	if q.Forgotten {
+		ids, from = slices.Sorted(maps.Keys(m.forgotten)), m.forgotten
+	}
+	var found []Document
+	for _, id := range ids {
+		d := from[id]
+		if (q.Source == "" || d.Source == q.Source) && strings.HasPrefix(id, q.IDPrefix) {
+			found = append(found, d)
+		}
+	}
+	return found, nil
+}
+
+func (m *memory) Discarded(ctx context.Context, source string, sum [32]byte) (Entry, error) {
+	defer m.mu.RUnlock()
+	if err := m.read(ctx); err != nil {
+		return Entry{}, err
+	}
+	for _, e := range m.discarded {
+		if e.Source == source && e.SHA256 == sum && sum != ([32]byte{}) {
+			return e.Entry, nil
+		}
+	}
+	return Entry{}, ErrNotFound
+}
+
+func (m *memory) Forget(ctx context.Context, d Document) error {
+	if d.ID == "" {
+		return errNoID
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return errClosed
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	m.forgotten[d.ID] = d.tombstone(m.now())
+	delete(m.documents, d.ID)
+	m.filed = slices.DeleteFunc(m.filed, func(id string) bool { return id == d.ID })
+	for _, e := range m.entries {
+		if e.DocumentID == d.ID && (e.State == Filed || e.State == Settled) {
+			e.Title, e.MessageID, e.Location = "", "", ""
+		}
+	}
+	return nil
 }
 
 func (m *memory) Like(ctx context.Context, source string, sha256, content [32]byte, messageID string) ([]Document, error) {
@@ -190,6 +273,12 @@ func (m *memory) Rename(ctx context.Context, from, to string) (int, error) {
 		if d.Source == from {
 			d.Source = to
 			m.documents[id] = d
+		}
+	}
+	for id, d := range m.forgotten {
+		if d.Source == from {
+			d.Source = to
+			m.forgotten[id] = d
 		}
 	}
 	return n, nil
@@ -377,7 +466,7 @@ func (l *memoryLease) Prepare(ctx context.Context, e Entry) (*Document, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prepare entry %q: %w", e.Key, err)
 	}
-	if d, ok := l.m.documents[e.DocumentID]; ok {
+	if d, ok := l.m.document(e.DocumentID); ok {
 		return &d, nil
 	}
 	if by := l.m.claims[e.DocumentID]; by != nil && by != known {
@@ -396,6 +485,7 @@ func (l *memoryLease) Advance(ctx context.Context, entries ...Entry) error {
 	now := instant(l.m.now())
 	tried := make(map[string]standing)
 	filed := make(map[string]Document)
+	var order []string
 	recorded := make([]memoryEntry, len(entries))
 	for i, e := range entries {
 		known := l.begun(e)
@@ -412,6 +502,7 @@ func (l *memoryLease) Advance(ctx context.Context, entries ...Entry) error {
 		}
 		if s.files(next) {
 			filed[e.DocumentID] = e.filedDocument()
+			order = append(order, e.DocumentID)
 		}
 		if s.names(next) {
 			_, before := l.m.documents[e.DocumentID]
@@ -427,6 +518,7 @@ func (l *memoryLease) Advance(ctx context.Context, entries ...Entry) error {
 		l.record(l.f.entries[r.Key], r.Entry, r.standing)
 	}
 	maps.Copy(l.m.documents, filed)
+	l.m.filed = append(l.m.filed, order...)
 	return nil
 }
 
@@ -456,6 +548,10 @@ func (l *memoryLease) record(known *memoryEntry, e Entry, next standing) {
 	if e.State != Prepared {
 		e.Likeness = Likeness{}
 	}
+	if e.State == Discarded {
+		l.m.discarded = append(l.m.discarded, known)
+	}
+	e.Description = [32]byte{}
 	known.Entry, known.standing = e, next
 }
 

@@ -139,6 +139,6 @@ func settledEntries(source, folder string) string {
 
 const (
 	settledDocuments = `INSERT INTO documents SELECT document, source, id, title, received, location, filed, sha256,
-		message_id, randomblob(32), randomblob(32), 1 FROM entries ORDER BY document`
+		message_id, randomblob(32), randomblob(32), 1, sha256 FROM entries ORDER BY document`
 	settledCounts = `INSERT INTO counts SELECT source, state, count(*) FROM entries GROUP BY source, state`
 )

@@ -154,6 +154,34 @@ func (l *sqliteLedger) Like(ctx context.Context, source string, sha256, content 
 	return l.reader.Like(ctx, source, sha256, content, messageID)
 }
 
+func (l *sqliteLedger) Documents(ctx context.Context, q DocumentQuery) iter.Seq2[Document, error] {
+	return l.reader.Documents(ctx, q)
+}
+
+func (l *sqliteLedger) Discarded(ctx context.Context, source string, sum [32]byte) (Entry, error) {
+	return l.reader.Discarded(ctx, source, sum)
+}
+
+// Forget buries the document first, so that no entry can name it any more, and
+// then reads all entries beside the writer, which goes on meanwhile.
+func (l *sqliteLedger) Forget(ctx context.Context, d Document) error {
+	if d.ID == "" {
+		return errNoID
+	}
+	d = d.tombstone(l.now())
+	if err := l.writer.do(ctx, 1, func(tx *sqliteTx) error { return tx.bury(d) }); err != nil {
+		return fmt.Errorf("forget document: %w", err)
+	}
+	entries, err := l.reader.naming(ctx, d.ID)
+	if err == nil && len(entries) > 0 {
+		err = l.writer.do(ctx, 1, func(tx *sqliteTx) error { return tx.strip(entries) })
+	}
+	if err != nil {
+		return fmt.Errorf("forget document: %w", err)
+	}
+	return nil
+}
+
 func (l *sqliteLedger) Entry(ctx context.Context, source, folder, key string) (Entry, error) {
 	return l.reader.Entry(ctx, source, folder, key)
 }

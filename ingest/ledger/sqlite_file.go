@@ -182,6 +182,41 @@ func checkPages(ctx context.Context, conn *sql.Conn, path string) error {
 	return nil
 }
 
+// CopySQLite copies the ledger at path, as it is at one moment, to a new file
+// that only its owner may read and that survives a loss of power, also while
+// another process has the ledger open. An error that wraps [fs.ErrExist] if the
+// file is there, [fs.ErrNotExist] if there is no ledger; after an error there is
+// no file that was not there before.
+func CopySQLite(ctx context.Context, path, to string) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("copy ledger %s: %w", path, err)
+		}
+	}()
+	if _, err := os.Stat(path); err != nil {
+		return err
+	}
+	db, err := openDatabase(path, "ro")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	f, err := os.OpenFile(to, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	if _, err = db.ExecContext(ctx, "VACUUM INTO ?", to); err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = durable.SyncDir(filepath.Dir(to))
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(to))
+	}
+	return nil
+}
+
 // backup copies the ledger, as it is at the schema version, to a file beside it
 // that survives a loss of power.
 func backup(ctx context.Context, conn *sql.Conn, path string, version int) error {

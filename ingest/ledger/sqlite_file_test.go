@@ -249,7 +249,8 @@ func TestMigrate(t *testing.T) {
 		t.Fatal("opened with a step that fails")
 	}
 	checkVersion(t, path, len(old)+1)
-	checkVersion(t, fmt.Sprintf("%s.v%d.bak", path, len(old)), len(old))
+	kept := fmt.Sprintf("%s.v%d.bak", path, len(old))
+	checkVersion(t, kept, len(old))
 
 	l = open(t, path, newer)
 	got, err := l.Entry(t.Context(), "source", "inbox", "1")
@@ -268,9 +269,51 @@ func TestMigrate(t *testing.T) {
 		t.Fatalf("the older program says %v", err)
 	}
 
-	back := open(t, fmt.Sprintf("%s.v%d.bak", path, len(old)), old)
+	back := open(t, kept, old)
 	if got, err := back.Entry(t.Context(), "source", "inbox", "1"); err != nil || got != e {
 		t.Fatalf("entry in the backup is %+v, %v, want %+v", got, err, e)
+	}
+}
+
+// A ledger of the first version keeps its documents, of which it knows less.
+func TestMigrateFromTheFirst(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "postroom.db")
+	execute(t, path, schema1, fmt.Sprintf("PRAGMA application_id = %d", applicationID), "PRAGMA user_version = 1",
+		"INSERT INTO sources VALUES (1, 's')",
+		"INSERT INTO documents VALUES ('doc', 1, 1, 'title', 1000000, 'place', 2000000, NULL)")
+	l := open(t, path, schema())
+	got, err := l.Document(t.Context(), "doc")
+	if want := (Document{ID: "doc", Source: "s", Title: "title", Received: time.Unix(1, 0).UTC(), Location: "place", Filed: time.Unix(2, 0).UTC()}); err != nil || got != want {
+		t.Fatalf("document is %+v, %v, want %+v", got, err, want)
+	}
+}
+
+func TestCopy(t *testing.T) {
+	dir := t.TempDir()
+	path, to := filepath.Join(dir, "postroom.db"), filepath.Join(dir, "copy of ?%41#.db")
+	l := open(t, path, schema())
+	lease, e := beginOne(t, l, "inbox", "1")
+	if err := CopySQLite(t.Context(), path, to); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lease.Begin(t.Context(), []Listed{{Key: "later"}}); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(to); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
+		t.Fatalf("%v, %v", info, err)
+	}
+	if err := CopySQLite(t.Context(), path, to); !errors.Is(err, fs.ErrExist) {
+		t.Fatalf("copied over another file: %v", err)
+	}
+	if err := CopySQLite(t.Context(), filepath.Join(dir, "none.db"), filepath.Join(dir, "new.db")); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("copied from nothing: %v", err)
+	}
+	copied := open(t, to, schema())
+	if got, err := copied.Entry(t.Context(), "source", "inbox", "1"); err != nil || got != e {
+		t.Fatalf("entry is %+v, %v, want %+v", got, err, e)
+	}
+	if _, err := copied.Entry(t.Context(), "source", "inbox", "later"); !errors.Is(err, ErrNotFound) {
+		t.Fatalf("what came later is in the copy: %v", err)
 	}
 }
 

@@ -230,7 +230,11 @@ func (a *advance) try(l *sqliteLease, tx *sqliteTx, e Entry, now time.Time) erro
 		a.filed = append(a.filed, filing{e.filedDocument(), row.from.id})
 	}
 	if row.to.names(next) && !slices.ContainsFunc(a.filed, func(f filing) bool { return f.ID == e.DocumentID }) {
-		if _, err := tx.document(e.DocumentID); err != nil {
+		d, err := tx.document(e.DocumentID)
+		if err == nil && !d.Forgotten.IsZero() {
+			err = ErrNotFound
+		}
+		if err != nil {
 			return fmt.Errorf("document of a duplicate: %w", err)
 		}
 	}

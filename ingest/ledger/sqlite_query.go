@@ -46,13 +46,47 @@ func entriesParts(q Query) []part {
 	if slices.ContainsFunc(q.States, func(s State) bool { return !s.Final() }) {
 		parts = append(parts, open)
 	}
-	if slices.Contains(q.States, Settled) || slices.Contains(q.States, Vanished) {
+	if slices.ContainsFunc(q.States, func(s State) bool { return s.Final() && s != Parked }) {
 		return append(parts, final)
 	}
-	if slices.Contains(q.States, Parked) || slices.Contains(q.States, Discarded) {
+	if slices.Contains(q.States, Parked) {
 		return append(parts, part{"entries_quarantine", "e.quarantine IS NOT NULL AND e.state >= 10"})
 	}
 	return parts
+}
+
+// documentsQuery returns the query for [Reader.Documents].
+func documentsQuery(q DocumentQuery) (query string, args []any) {
+	columns, order := documentColumns, "d.rowid"
+	if q.Forgotten {
+		columns, order = tombstoneColumns, "d.id"
+	}
+	query = columns + " WHERE 1"
+	if q.Source != "" {
+		query += " AND s.name = ?"
+		args = append(args, q.Source)
+	}
+	if q.IDPrefix != "" {
+		query += " AND d.id >= ?"
+		args = append(args, q.IDPrefix)
+		if end := prefixEnd(q.IDPrefix); end != "" {
+			query += " AND d.id < ?"
+			args = append(args, end)
+		}
+	}
+	return query + " ORDER BY " + order, args
+}
+
+// prefixEnd returns the first text after all that begin with the prefix, the
+// empty one if there is none.
+func prefixEnd(prefix string) string {
+	b := []byte(prefix)
+	for i := len(b) - 1; i >= 0; i-- {
+		if b[i]++; b[i] != 0 {
+			return string(b[:i+1])
+		}
+	}
+	return ""
 }
 
 // entriesFilter returns the conditions of q, to be added to those of a part.

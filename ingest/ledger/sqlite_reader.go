@@ -19,7 +19,7 @@ type sqliteReader struct {
 	// steps the caller may read.
 	scans *sql.DB
 
-	documentStmt, likeStmt, entryStmt, knownStmt, owedStmt, dueStmt, cursorStmt, folderStmt, countStmt *sql.Stmt
+	documentStmt, likeStmt, discardedStmt, entryStmt, knownStmt, owedStmt, dueStmt, cursorStmt, folderStmt, countStmt *sql.Stmt
 }
 
 // readers is the most connections for reads that end by themselves.
@@ -57,6 +57,8 @@ func readSQLite(ctx context.Context, path string, steps []string) (_ *sqliteRead
 		{&r.documentStmt, documentQuery},
 		{&r.likeStmt, likeQuery},
 		{&r.entryStmt, entryQuery},
+		{&r.discardedStmt, "SELECT " + entryColumns + " FROM " + indexedEntries("entries_discarded") +
+			" WHERE e.state = 12 AND e.source = (SELECT id FROM sources WHERE name = ?) AND e.sha256 = ? LIMIT 1"},
 		{&r.knownStmt, "SELECT " + entryColumns + " FROM json_each(?) j CROSS JOIN " + entryTables + " WHERE e.folder = ? AND e.key = j.value"},
 		{&r.owedStmt, "SELECT " + entryColumns + " FROM " + indexedEntries("entries_open") +
 			" WHERE e.state < 10 AND e.folder = ? AND e.key > ? AND (e.retry_at IS NULL OR e.retry_at <= ?) ORDER BY e.key LIMIT ?"},
@@ -92,18 +94,21 @@ func (r *sqliteReader) checkVersion(ctx context.Context, newest int) error {
 func (r *sqliteReader) Close() error { return errors.Join(r.db.Close(), r.scans.Close()) }
 
 const (
-	documentColumns = `d.id, s.name, d.title, d.received, d.location, d.filed, d.sha256, d.message_id, d.content, d.strict, d.original`
-	documentQuery   = `SELECT ` + documentColumns + ` FROM documents d JOIN sources s ON s.id = d.source WHERE d.id = ?`
+	documentColumns = `SELECT d.id, s.name, d.title, d.received, d.location, d.filed, d.sha256,
+			d.message_id, d.content, d.strict, d.original, d.description, NULL
+		FROM documents d CROSS JOIN sources s ON s.id = d.source`
+	tombstoneColumns = `SELECT d.id, s.name, '', NULL, d.location, NULL, d.sha256, '', NULL, NULL, 0, NULL, d.forgotten
+		FROM tombstones d CROSS JOIN sources s ON s.id = d.source`
+	documentQuery = documentColumns + ` WHERE d.id = ?1 UNION ALL ` + tombstoneColumns + ` WHERE d.id = ?1 LIMIT 1`
 
 	// likeQuery has a part for each index.
-	likeQuery = `WITH alike(id) AS (
+	likeQuery = documentColumns + ` WHERE d.rowid IN (
 			SELECT d.rowid FROM documents d WHERE d.source = (SELECT id FROM sources WHERE name = ?1)
 				AND substr(d.sha256, 1, 8) = substr(?2, 1, 8) AND d.sha256 = ?2
 			UNION SELECT d.rowid FROM documents d WHERE d.source = (SELECT id FROM sources WHERE name = ?1)
 				AND substr(d.content, 1, 8) = substr(?3, 1, 8) AND d.content = ?3
 			UNION SELECT d.rowid FROM documents d
 				WHERE d.source = (SELECT id FROM sources WHERE name = ?1) AND d.message_id = ?4 AND d.message_id <> '')
-		SELECT ` + documentColumns + ` FROM alike a CROSS JOIN documents d ON d.rowid = a.id CROSS JOIN sources s ON s.id = d.source
 		ORDER BY d.filed, d.rowid LIMIT ?5`
 
 	entryColumns = `s.name, f.folder, e.key, e.folder_path, e.state, e.size, e.received, e.document, e.title,
@@ -122,6 +127,7 @@ func documentFields(d *Document) []any {
 	return []any{
 		&d.ID, &d.Source, &d.Title, (*timeColumn)(&d.Received), &d.Location, (*timeColumn)(&d.Filed), (*hashColumn)(&d.SHA256),
 		&d.MessageID, (*hashColumn)(&d.Likeness.Content), (*hashColumn)(&d.Likeness.Strict), &d.Likeness.Original,
+		(*hashColumn)(&d.Description), (*timeColumn)(&d.Forgotten),
 	}
 }
 
@@ -156,6 +162,46 @@ func (r *sqliteReader) Like(ctx context.Context, source string, sha256, content 
 		return nil, fmt.Errorf("read documents alike: %w", err)
 	}
 	return alike, nil
+}
+
+func (r *sqliteReader) Documents(ctx context.Context, q DocumentQuery) iter.Seq2[Document, error] {
+	return func(yield func(Document, error) bool) {
+		query, args := documentsQuery(q)
+		rows, err := r.scans.QueryContext(ctx, query, args...)
+		err = each(rows, err, func() (bool, error) {
+			if err := ctx.Err(); err != nil {
+				return false, err // rows end with it too, but later
+			}
+			var d Document
+			err := rows.Scan(documentFields(&d)...)
+			return err == nil && yield(d, nil), err
+		})
+		if err != nil {
+			yield(Document{}, fmt.Errorf("read documents: %w", err))
+		}
+	}
+}
+
+func (r *sqliteReader) Discarded(ctx context.Context, source string, sum [32]byte) (Entry, error) {
+	var e Entry
+	var id int64
+	if err := one(r.discardedStmt.QueryRowContext(ctx, source, hash(sum)), entryFields(&e, &id)); err != nil {
+		return Entry{}, fmt.Errorf("read discarded entry: %w", err)
+	}
+	return e, nil
+}
+
+// naming returns the ids of the entries that filed a document or are duplicates
+// of it. It reads all entries.
+func (r *sqliteReader) naming(ctx context.Context, document string) (ids []int64, err error) {
+	rows, err := r.scans.QueryContext(ctx, "SELECT id FROM entries WHERE document = ? AND state IN (3, 10)", document)
+	err = each(rows, err, func() (bool, error) {
+		var id int64
+		err := rows.Scan(&id)
+		ids = append(ids, id)
+		return true, err
+	})
+	return ids, err
 }
 
 func (r *sqliteReader) Entry(ctx context.Context, source, folder, key string) (Entry, error) {

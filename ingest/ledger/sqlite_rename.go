@@ -56,6 +56,7 @@ func (tx *sqliteTx) merge(old, to int64, name string) (int64, error) {
 			WHERE a.source = ?1 AND b.source = ?2 AND b.folder = a.folder AND b.cursor = '' AND b.rules = ''`, false},
 		{`UPDATE folders SET cursor = '', rules = '' WHERE source = ?1`, false},
 		{`UPDATE documents SET source = ?2 WHERE source = ?1`, false},
+		{`UPDATE tombstones SET source = ?2 WHERE source = ?1`, false},
 		{`DELETE FROM counts WHERE source IN (?1, ?2)`, false},
 		{`INSERT INTO counts (source, state, n)
 			SELECT source, state, count(*) FROM entries WHERE source IN (?1, ?2) GROUP BY source, state`, false},

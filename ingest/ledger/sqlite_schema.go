@@ -8,7 +8,7 @@ import (
 
 // schema returns the steps from an empty database to the schema of now. Step n,
 // counted from 1, leads to version n; a step that was released never changes.
-func schema() []string { return []string{schema1, schema2} }
+func schema() []string { return []string{schema1, schema2, schema3} }
 
 // Times are microseconds since 1970, UTC; NULL is the zero time. The states are
 // those of stateCode: from 10 on, nothing is owed. Only what is owed is in
@@ -91,6 +91,20 @@ UPDATE documents SET message_id = (SELECT message_id FROM entries e WHERE e.id =
 CREATE INDEX documents_sha256 ON documents (source, substr(sha256, 1, 8)) WHERE sha256 IS NOT NULL;
 CREATE INDEX documents_content ON documents (source, substr(content, 1, 8)) WHERE content IS NOT NULL;
 CREATE INDEX documents_message_id ON documents (source, message_id) WHERE message_id <> '';
+`
+
+// A document that is forgotten is in tombstones and not in documents. The index
+// finds what a person gave up when it comes again.
+const schema3 = `
+ALTER TABLE documents ADD COLUMN description BLOB;
+CREATE TABLE tombstones (
+	id        TEXT NOT NULL PRIMARY KEY,
+	source    INTEGER NOT NULL REFERENCES sources (id),
+	location  TEXT NOT NULL,
+	sha256    BLOB,
+	forgotten INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX entries_discarded ON entries (source, sha256) WHERE state = 12;
 `
 
 // migrate brings the database at path up to date, one transaction per step. Its

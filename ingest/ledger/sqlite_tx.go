@@ -316,7 +316,7 @@ func values(e Entry, s standing) []any {
 	}
 }
 
-// document returns the filed document, or ErrNotFound.
+// document returns the filed document or its tombstone, or ErrNotFound.
 func (tx *sqliteTx) document(id string) (d Document, err error) {
 	err = tx.row(documentQuery, []any{id}, documentFields(&d)...)
 	return d, err
@@ -325,10 +325,36 @@ func (tx *sqliteTx) document(id string) (d Document, err error) {
 // addDocument records the document that an entry filed.
 func (tx *sqliteTx) addDocument(f folderID, entry int64, d Document) error {
 	_, err := tx.exec(`INSERT INTO documents (id, source, entry, title, received, location, filed, sha256,
-		message_id, content, strict, original) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		message_id, content, strict, original, description) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		d.ID, f.source, entry, d.Title, micros(d.Received), d.Location, micros(d.Filed), hash(d.SHA256),
-		d.MessageID, hash(d.Likeness.Content), hash(d.Likeness.Strict), d.Likeness.Original)
+		d.MessageID, hash(d.Likeness.Content), hash(d.Likeness.Strict), d.Likeness.Original, hash(d.Description))
 	return tx.broken(err)
+}
+
+// bury puts a tombstone in the place of a document.
+func (tx *sqliteTx) bury(d Document) error {
+	source, err := tx.source(d.Source)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.exec("DELETE FROM documents WHERE id = ?", d.ID); err != nil {
+		return err
+	}
+	_, err = tx.exec(`INSERT INTO tombstones (id, source, location, sha256, forgotten) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT DO UPDATE SET source = excluded.source, location = excluded.location,
+		sha256 = excluded.sha256, forgotten = excluded.forgotten`,
+		d.ID, source, d.Location, hash(d.SHA256), micros(d.Forgotten))
+	return err
+}
+
+// strip takes from entries what says what their messages were about.
+func (tx *sqliteTx) strip(entries []int64) error {
+	for _, id := range entries {
+		if _, err := tx.exec("UPDATE entries SET title = '', message_id = '', location = '' WHERE id = ?", id); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (tx *sqliteTx) setCursor(f folderID, cursor, rules string) error {

@@ -3,6 +3,7 @@ package ledger
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -15,9 +16,9 @@ func Allowed(from, to State) bool {
 	}
 	switch from {
 	case Begun:
-		return to == Prepared || to == Filed || to == Quarantined || to == Vanished
+		return to == Prepared || to == Filed || to == Quarantined || to == Vanished || to == Discarded
 	case Prepared:
-		return to == Begun || to == Filed || to == Quarantined || to == Vanished
+		return to == Begun || to == Filed || to == Quarantined || to == Vanished || to == Discarded
 	case Filed:
 		return to == Settled
 	case Quarantined:
@@ -142,8 +143,20 @@ func (e *Entry) filedDocument() Document {
 	return Document{
 		ID: e.DocumentID, Source: e.Source, Title: e.Title, Received: e.Received,
 		Location: e.Location, Filed: e.Filed, MessageID: e.MessageID, SHA256: e.SHA256, Likeness: e.Likeness,
+		Description: e.Description,
 	}
 }
+
+// tombstone returns what a ledger keeps of a document that is forgotten.
+func (d Document) tombstone(now time.Time) Document {
+	t := Document{ID: d.ID, Source: d.Source, SHA256: d.SHA256, Location: d.Location, Forgotten: instant(d.Forgotten)}
+	if t.Forgotten.IsZero() {
+		t.Forgotten = instant(now)
+	}
+	return t
+}
+
+var errNoID = errors.New("forget document: it has no id")
 
 // instant returns t as a ledger keeps it: to the microsecond, in UTC.
 func instant(t time.Time) time.Time {

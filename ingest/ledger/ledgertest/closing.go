@@ -9,7 +9,7 @@ var closeTests = []test{
 		f.ok(f.l.Close())
 		f.ok(f.l.Close())
 		ctx := f.Context()
-		var errs [10]error
+		var errs [13]error
 		_, errs[0] = f.l.Lease(ctx, "s", "other", ttl)
 		_, errs[1] = f.l.Entry(ctx, "s", "inbox", "1")
 		_, errs[2] = f.l.Document(ctx, "doc")
@@ -21,6 +21,10 @@ var closeTests = []test{
 		_, errs[7] = l.Prepare(ctx, e)
 		errs[8] = l.Advance(ctx, e)
 		errs[9] = l.Renew(ctx)
+		for _, errs[10] = range f.l.Documents(ctx, ledger.DocumentQuery{}) {
+		}
+		_, errs[11] = f.l.Discarded(ctx, "s", [32]byte{1})
+		errs[12] = f.l.Forget(ctx, ledger.Document{ID: "doc", Source: "s"})
 		for i, err := range errs {
 			if err == nil {
 				f.Errorf("method %d returns no error", i)

@@ -18,7 +18,7 @@ import (
 // beyond its process returns itself.
 func Run(t *testing.T, open func(t *testing.T) (l ledger.Ledger, reopen func() ledger.Ledger)) {
 	for _, group := range [][]test{
-		leaseTests, stepTests, claimTests, likeTests, forgetTests, beginTests, owedTests, queryTests, valueTests, renameTests, concurrencyTests, closeTests,
+		leaseTests, stepTests, claimTests, likeTests, dropTests, beginTests, owedTests, queryTests, valueTests, renameTests, forgetTests, concurrencyTests, closeTests,
 	} {
 		for _, tt := range group {
 			t.Run(tt.name, func(t *testing.T) {

@@ -82,7 +82,7 @@ var likeTests = []test{
 	}},
 }
 
-var forgetTests = []test{
+var dropTests = []test{
 	{"what was begun is forgotten", func(f *fixture) {
 		l := f.lease("s", "inbox")
 		e := f.begin(l, "1", "2", "3")

@@ -14,8 +14,8 @@ var states = []ledger.State{
 // steps is the picture of the package comment, for entries that are no
 // duplicates. A step to prepared is taken by Prepare.
 var steps = map[ledger.State][]ledger.State{
-	ledger.Begun:       {ledger.Begun, ledger.Quarantined, ledger.Vanished},
-	ledger.Prepared:    {ledger.Prepared, ledger.Begun, ledger.Filed, ledger.Quarantined, ledger.Vanished},
+	ledger.Begun:       {ledger.Begun, ledger.Quarantined, ledger.Vanished, ledger.Discarded},
+	ledger.Prepared:    {ledger.Prepared, ledger.Begun, ledger.Filed, ledger.Quarantined, ledger.Vanished, ledger.Discarded},
 	ledger.Filed:       {ledger.Filed, ledger.Settled},
 	ledger.Quarantined: {ledger.Quarantined, ledger.Begun, ledger.Parked, ledger.Discarded},
 	ledger.Parked:      {ledger.Begun, ledger.Discarded},
