@@ -72,6 +72,10 @@ type Receipt struct {
 	// Location is the place in the repository's own terms: for a file system
 	// the slash-separated path of the document's folder below the root.
 	Location string
+	// Description is the SHA-256 of what the repository keeps to describe the
+	// document: for a file system of document.json. With it every change of the
+	// document is found, see [Verifier]. Zero if the repository has none.
+	Description [32]byte
 }
 
 // Role is what a file is to its document.

@@ -1,6 +1,7 @@
 package filesystem
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -26,52 +27,53 @@ func (r *Repository) lookUp(k store.Key) (store.Receipt, error) {
 		r.days.forget(day, name)
 		return store.Receipt{}, store.ErrNotFound
 	}
-	id, err := r.verify(location)
+	id, description, err := r.verify(location)
 	if err != nil {
 		return store.Receipt{}, fmt.Errorf("folder %s: %w", location, err)
 	}
 	if id != k.ID {
 		return store.Receipt{}, fmt.Errorf("%w: folder %s already holds the document %s, whose id begins alike", store.ErrRefused, location, id)
 	}
-	return store.Receipt{Location: location}, nil
+	return store.Receipt{Location: location, Description: description}, nil
 }
 
-// verify returns the id of the document in the folder after comparing its files
+// verify returns the id of the document in the folder, and the SHA-256 of its
+// description, after comparing its files
 // with its description by name and size. What is no whole document stands in
 // the way of this document alone, so the error then wraps store.ErrRefused.
-func (r *Repository) verify(folder string) (id string, err error) {
-	damaged := func(err error) error {
-		return fmt.Errorf("%w: it is no whole document: %w", store.ErrRefused, err)
+func (r *Repository) verify(folder string) (id string, sum [32]byte, err error) {
+	damaged := func(err error) (string, [32]byte, error) {
+		return "", sum, fmt.Errorf("%w: it is no whole document: %w", store.ErrRefused, err)
 	}
 	if info, err := r.root.Lstat(folder); err != nil {
-		return "", err
+		return "", sum, err
 	} else if !info.IsDir() {
-		return "", damaged(errors.New("not a folder"))
+		return damaged(errors.New("not a folder"))
 	}
 	description, err := r.root.ReadFile(path.Join(folder, store.DocumentFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", damaged(err)
+		return damaged(err)
 	}
 	if err != nil {
-		return "", err
+		return "", sum, err
 	}
 	d, err := store.ParseDocument(description)
 	if err != nil {
-		return "", damaged(err)
+		return damaged(err)
 	}
 	for _, f := range d.Files {
 		info, err := r.root.Lstat(path.Join(folder, f.Name))
 		if errors.Is(err, fs.ErrNotExist) {
-			return "", damaged(err)
+			return damaged(err)
 		}
 		if err != nil {
-			return "", err
+			return "", sum, err
 		}
 		if !info.Mode().IsRegular() || info.Size() != f.Size {
-			return "", damaged(fmt.Errorf("file %q is not a file of %d bytes", f.Name, f.Size))
+			return damaged(fmt.Errorf("file %q is not a file of %d bytes", f.Name, f.Size))
 		}
 	}
-	return d.ID, nil
+	return d.ID, sha256.Sum256(description), nil
 }
 
 // listDay returns the names in a day folder after making them durable: an

@@ -67,7 +67,8 @@ const (
 // spareSyncs bounds the syncs that run at the same time beside one of each Put.
 const spareSyncs = 8
 
-// Repository is a [store.Repository] and [store.Prober]. Make one with Open.
+// Repository is a [store.Repository], and what the small interfaces beside that
+// ask for. Make one with Open.
 type Repository struct {
 	path     string
 	root     *os.Root
@@ -90,6 +91,8 @@ type Repository struct {
 var (
 	_ store.Repository = (*Repository)(nil)
 	_ store.Prober     = (*Repository)(nil)
+	_ store.Verifier   = (*Repository)(nil)
+	_ store.Remover    = (*Repository)(nil)
 )
 
 // Open opens the repository at path, a folder that is made if it is missing,
@@ -235,7 +238,7 @@ func (r *Repository) put(ctx context.Context, d *store.Document) (store.Receipt,
 		return store.Receipt{}, err
 	}
 	stage := path.Join(incoming, strconv.FormatUint(r.staged.Add(1), 10))
-	err = r.stage(ctx, d, stage)
+	receipt.Description, err = r.stage(ctx, d, stage)
 	if err == nil {
 		receipt.Location = path.Join(dayFolder(k), documentFolder(d))
 		err = r.committer.commit(stage, receipt.Location)

@@ -2,6 +2,7 @@ package filesystem
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -15,18 +16,22 @@ import (
 	"postroom/store"
 )
 
-// stage writes the document into the new folder, durably. What it wrote when it
-// fails remains.
-func (r *Repository) stage(ctx context.Context, d *store.Document, folder string) error {
+// stage writes the document into the new folder, durably, and returns the
+// SHA-256 of its description. What it wrote when it fails remains.
+func (r *Repository) stage(ctx context.Context, d *store.Document, folder string) (sum [32]byte, err error) {
+	description, err := store.MarshalDocument(d)
+	if err != nil {
+		return sum, err
+	}
 	if err := r.root.Mkdir(folder, folderMode); err != nil {
-		return err
+		return sum, err
 	}
 	root, err := r.root.OpenRoot(folder)
 	if err != nil {
-		return err
+		return sum, err
 	}
 	s := &staging{root: root, name: folder, sync: r.sync, spare: r.spare}
-	return errors.Join(s.write(ctx, d), s.close())
+	return sha256.Sum256(description), errors.Join(s.write(ctx, d, description), s.close())
 }
 
 // staging is a folder that a document is written into.
@@ -42,17 +47,13 @@ type staging struct {
 // synced at the same time.
 const syncedTogether = 8
 
-func (s *staging) write(ctx context.Context, d *store.Document) error {
+func (s *staging) write(ctx context.Context, d *store.Document, description []byte) error {
 	for _, f := range inWritingOrder(d.Files) {
 		if err := s.add(f.Name, func(w io.Writer) error { return f.Copy(ctx, w) }); err != nil {
 			return err
 		}
 	}
-	description, err := store.MarshalDocument(d)
-	if err != nil {
-		return err
-	}
-	err = s.add(store.DocumentFile, func(w io.Writer) error {
+	err := s.add(store.DocumentFile, func(w io.Writer) error {
 		_, err := w.Write(description)
 		return err
 	})

@@ -31,6 +31,8 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 	t.Run("Reopened", func(t *testing.T) { testReopened(t, open) })
 	t.Run("Closes", func(t *testing.T) { testCloses(t, open) })
 	t.Run("Probe", func(t *testing.T) { testProbe(t, open) })
+	t.Run("Verify", func(t *testing.T) { testVerify(t, open) })
+	t.Run("Remove", func(t *testing.T) { testRemove(t, open) })
 	t.Run("Crash", func(t *testing.T) { testCrash(t, open) })
 }
 
