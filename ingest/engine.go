@@ -184,6 +184,9 @@ func (e *Engine) Adopt(ctx context.Context) error {
 			}
 		}
 	}
+	if err := e.finishForgetting(ctx); err != nil {
+		return err
+	}
 	return e.sweepQuarantine(ctx)
 }
 

@@ -390,6 +390,9 @@ func (b *batch) file(e *ledger.Entry, raw *spool.Blob, m *sources.Message) error
 	if n, _ := interrupted(*e); n > maxAlone {
 		return b.quarantine(*e, raw, m, nil, fmt.Errorf("the process died %d times with this message in hand; it was not read", n))
 	}
+	if done, err := b.givenUp(*e, raw); done || err != nil {
+		return err
+	}
 	d, identity, header, err := b.read(*e, raw, m)
 	switch {
 	case errors.As(err, new(*messageError)):
@@ -435,7 +438,7 @@ func (b *batch) leaveOut(e *ledger.Entry, raw *spool.Blob, d *store.Document, h 
 	if key == "" {
 		return false, nil
 	}
-	err := b.held.Forget(context.WithoutCancel(b.work), e.Key)
+	err := b.held.Drop(context.WithoutCancel(b.work), e.Key)
 	switch {
 	case errors.Is(err, ledger.ErrTransition):
 		return false, nil
@@ -491,6 +494,15 @@ func (b *batch) read(e ledger.Entry, raw *spool.Blob, m *sources.Message) (d *st
 // prepare records what the document will be. Done is true when there is nothing
 // to file: the message is a duplicate, or has to wait for one.
 func (b *batch) prepare(e *ledger.Entry, d *store.Document, f document.Fingerprint) (done bool, err error) {
+	for _, old := range b.Formerly {
+		known, err := b.e.Ledger.Document(b.work, document.ID(old, f, ""))
+		if err == nil && !known.Forgotten.IsZero() {
+			return true, b.duplicate(*e, d, known)
+		}
+		if err != nil && !errors.Is(err, ledger.ErrNotFound) {
+			return false, local("read ledger", err)
+		}
+	}
 	if !b.FileDuplicates {
 		for _, old := range b.Formerly {
 			switch _, err := b.claimed(document.ID(old, f, ""), *e); {
@@ -530,7 +542,7 @@ func (b *batch) prepare(e *ledger.Entry, d *store.Document, f document.Fingerpri
 		case known == nil:
 			*e = next
 			return false, nil
-		case !b.FileDuplicates:
+		case !b.FileDuplicates || !known.Forgotten.IsZero():
 			return true, b.duplicate(*e, d, *known)
 		default:
 			d.ID = document.ID(b.Name, f, e.Folder+"\x00"+e.Key)
@@ -576,7 +588,7 @@ func (b *batch) known(d *store.Document, f document.Fingerprint) (*ledger.Docume
 // filed records that the document is in the repository. d is nil when an
 // earlier attempt had put it there.
 func (b *batch) filed(e ledger.Entry, d *store.Document, r store.Receipt) error {
-	e.State, e.Location, e.Filed = ledger.Filed, r.Location, time.Now().UTC()
+	e.State, e.Location, e.Description, e.Filed = ledger.Filed, r.Location, r.Description, time.Now().UTC()
 	e.Cause, e.RetryAt = "", time.Time{}
 	if err := b.conclude(e); err != nil {
 		return err
@@ -589,6 +601,9 @@ func (b *batch) filed(e ledger.Entry, d *store.Document, r store.Receipt) error 
 
 // duplicate records that the message had been filed already.
 func (b *batch) duplicate(e ledger.Entry, d *store.Document, known ledger.Document) error {
+	if !known.Forgotten.IsZero() {
+		return b.forgotten(e, d, known)
+	}
 	e.State, e.Duplicate, e.Exact = ledger.Filed, true, known.SHA256 == d.Origin.SHA256
 	e.DocumentID, e.Location, e.Filed = known.ID, known.Location, time.Now().UTC()
 	e.Title, e.MessageID = d.Title, d.Origin.MessageID

@@ -44,7 +44,7 @@ type Report struct {
 // Flaw is something wrong with a document as it describes itself.
 type Flaw struct {
 	Kind Kind
-	File string // its name in the document
+	File string // its name in the document; empty: the document, which is not there or not in its place
 	What string // for a person
 }
 

@@ -174,9 +174,8 @@ type Reader interface {
 	// what is zero is like nothing. Oldest first, at most MostAlike.
 	Like(ctx context.Context, source string, sha256, content [32]byte, messageID string) ([]Document, error)
 
-	// Documents yields the filed documents that match, in the order they were
-	// recorded, or the tombstones that do, by id. It yields what the ledger holds
-	// when it starts. An error ends it.
+	// Documents yields the filed documents, or the tombstones, that match, by id.
+	// It yields what the ledger holds when it starts. An error ends it.
 	Documents(ctx context.Context, q DocumentQuery) iter.Seq2[Document, error]
 
 	// Discarded returns an entry of the source in state Discarded whose raw bytes
@@ -222,6 +221,11 @@ type DocumentQuery struct {
 	IDPrefix string
 	// Forgotten selects the tombstones instead of the documents.
 	Forgotten bool
+	// After selects what comes after this id, and Limit the most to yield; 0: no
+	// limit. Who does much between two documents asks for them page by page, as
+	// an iterator under way keeps the ledger from tidying up.
+	After string
+	Limit int
 }
 
 // Lease is the right to change one folder's entries. Every method but Release
@@ -240,10 +244,10 @@ type Lease interface {
 	// in the order given. A key is not empty.
 	Begin(ctx context.Context, listed []Listed) (entries []Entry, err error)
 
-	// Forget removes the entries of the keys, as if they had never been begun, if
+	// Drop removes the entries of the keys, as if they had never been begun, if
 	// they are Begun and were never anything else but Prepared. ErrTransition, and
 	// nothing is removed, if one may not be; a key that is not known is no error.
-	Forget(ctx context.Context, keys ...string) error
+	Drop(ctx context.Context, keys ...string) error
 
 	// Owed returns up to limit entries of the folder that are not final and
 	// whose RetryAt is not after now, by key, beginning after the key given.

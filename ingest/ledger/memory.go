@@ -37,7 +37,6 @@ type memory struct {
 	folders   map[place]*memoryFolder
 	entries   []*memoryEntry // in the order begun
 	documents map[string]Document
-	filed     []string            // ids of documents, in the order recorded
 	forgotten map[string]Document // tombstones
 	discarded []*memoryEntry
 	claims    map[string]*memoryEntry // by the document claimed
@@ -108,16 +107,19 @@ func (m *memory) selected(ctx context.Context, q DocumentQuery) ([]Document, err
 	if err := m.read(ctx); err != nil {
 		return nil, err
 	}
-	ids, from := m.filed, m.documents
+	from := m.documents
 	if q.Forgotten {
-		ids, from = slices.Sorted(maps.Keys(m.forgotten)), m.forgotten
+		from = m.forgotten
 	}
 	var found []Document
-	for _, id := range ids {
+	for _, id := range slices.Sorted(maps.Keys(from)) {
 		d := from[id]
-		if (q.Source == "" || d.Source == q.Source) && strings.HasPrefix(id, q.IDPrefix) {
+		if (q.Source == "" || d.Source == q.Source) && strings.HasPrefix(id, q.IDPrefix) && id > q.After {
 			found = append(found, d)
 		}
+	}
+	if q.Limit > 0 && len(found) > q.Limit {
+		found = found[:q.Limit]
 	}
 	return found, nil
 }
@@ -149,7 +151,6 @@ func (m *memory) Forget(ctx context.Context, d Document) error {
 	}
 	m.forgotten[d.ID] = d.tombstone(m.now())
 	delete(m.documents, d.ID)
-	m.filed = slices.DeleteFunc(m.filed, func(id string) bool { return id == d.ID })
 	for _, e := range m.entries {
 		if e.DocumentID == d.ID && (e.State == Filed || e.State == Settled) {
 			e.Title, e.MessageID, e.Location = "", "", ""
@@ -392,14 +393,14 @@ func (l *memoryLease) Begin(ctx context.Context, listed []Listed) ([]Entry, erro
 	return entries, nil
 }
 
-func (l *memoryLease) Forget(ctx context.Context, keys ...string) error {
+func (l *memoryLease) Drop(ctx context.Context, keys ...string) error {
 	defer l.m.mu.Unlock()
 	if err := l.write(ctx); err != nil {
 		return err
 	}
 	for _, key := range keys {
-		if e := l.f.entries[key]; e != nil && !e.standing.forgettable() {
-			return fmt.Errorf("forget entry %q: %w", key, ErrTransition)
+		if e := l.f.entries[key]; e != nil && !e.standing.droppable() {
+			return fmt.Errorf("drop entry %q: %w", key, ErrTransition)
 		}
 	}
 	for _, key := range keys {
@@ -485,7 +486,6 @@ func (l *memoryLease) Advance(ctx context.Context, entries ...Entry) error {
 	now := instant(l.m.now())
 	tried := make(map[string]standing)
 	filed := make(map[string]Document)
-	var order []string
 	recorded := make([]memoryEntry, len(entries))
 	for i, e := range entries {
 		known := l.begun(e)
@@ -502,7 +502,6 @@ func (l *memoryLease) Advance(ctx context.Context, entries ...Entry) error {
 		}
 		if s.files(next) {
 			filed[e.DocumentID] = e.filedDocument()
-			order = append(order, e.DocumentID)
 		}
 		if s.names(next) {
 			_, before := l.m.documents[e.DocumentID]
@@ -518,7 +517,6 @@ func (l *memoryLease) Advance(ctx context.Context, entries ...Entry) error {
 		l.record(l.f.entries[r.Key], r.Entry, r.standing)
 	}
 	maps.Copy(l.m.documents, filed)
-	l.m.filed = append(l.m.filed, order...)
 	return nil
 }
 

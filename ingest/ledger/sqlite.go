@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"sync"
 	"time"
@@ -25,6 +26,16 @@ func OpenSQLite(ctx context.Context, path string) (Ledger, error) {
 		return nil, fmt.Errorf("open ledger %s: %w", path, err)
 	}
 	return l, nil
+}
+
+// LockSQLite takes the lock of the ledger at path, which need not be there, until
+// it is closed: ErrLocked if a process has the ledger open.
+func LockSQLite(path string) (io.Closer, error) {
+	lock, err := lockFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("lock ledger %s: %w", path, err)
+	}
+	return lock, nil
 }
 
 // ReadSQLite opens the ledger at path for reading, also while another process

@@ -105,7 +105,7 @@ func (l *sqliteLease) begin(ctx context.Context, listed []Listed) ([]Entry, erro
 	return entries, nil
 }
 
-func (l *sqliteLease) Forget(ctx context.Context, keys ...string) error {
+func (l *sqliteLease) Drop(ctx context.Context, keys ...string) error {
 	return l.write(ctx, 2, func(tx *sqliteTx) error {
 		for _, key := range keys {
 			r, err := tx.standing(l.folder, key)
@@ -114,8 +114,8 @@ func (l *sqliteLease) Forget(ctx context.Context, keys ...string) error {
 				continue
 			case err != nil:
 				return err
-			case !r.forgettable():
-				return fmt.Errorf("forget entry %q: %w", key, ErrTransition)
+			case !r.droppable():
+				return fmt.Errorf("drop entry %q: %w", key, ErrTransition)
 			}
 			if err := tx.remove(l.folder, key, r); err != nil {
 				return err

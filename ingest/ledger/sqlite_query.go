@@ -57,11 +57,12 @@ func entriesParts(q Query) []part {
 
 // documentsQuery returns the query for [Reader.Documents].
 func documentsQuery(q DocumentQuery) (query string, args []any) {
-	columns, order := documentColumns, "d.rowid"
+	query = documentColumns
 	if q.Forgotten {
-		columns, order = tombstoneColumns, "d.id"
+		query = tombstoneColumns
 	}
-	query = columns + " WHERE 1"
+	query += " WHERE d.id > ?"
+	args = append(args, q.After)
 	if q.Source != "" {
 		query += " AND s.name = ?"
 		args = append(args, q.Source)
@@ -74,7 +75,11 @@ func documentsQuery(q DocumentQuery) (query string, args []any) {
 			args = append(args, end)
 		}
 	}
-	return query + " ORDER BY " + order, args
+	query += " ORDER BY d.id"
+	if q.Limit > 0 {
+		query += " LIMIT " + strconv.Itoa(q.Limit)
+	}
+	return query, args
 }
 
 // prefixEnd returns the first text after all that begin with the prefix, the

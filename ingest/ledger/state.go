@@ -116,8 +116,8 @@ func (s standing) after(e Entry) standing {
 	return n
 }
 
-// forgettable reports that an entry may be removed: nothing came of it.
-func (s standing) forgettable() bool { return s.state == Begun && !s.quarantined }
+// droppable reports that an entry may be removed: nothing came of it.
+func (s standing) droppable() bool { return s.state == Begun && !s.quarantined }
 
 // files reports that the step from s to n keeps a document.
 func (s standing) files(n standing) bool {

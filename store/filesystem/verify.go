@@ -124,6 +124,9 @@ func (a archive) verify(ctx context.Context, location string) (r store.Report, e
 		r.Add(store.Altered, store.DocumentFile, err.Error())
 		return r, nil
 	}
+	if day := dayFolder(r.Document.Key()); day != path.Dir(location) {
+		r.Add(store.Unknown, "", "it does not belong here, but to "+day)
+	}
 	known := map[string]bool{store.DocumentFile: true}
 	for _, f := range r.Document.Files {
 		known[f.Name] = true

@@ -8,13 +8,17 @@ import (
 )
 
 var forgetTests = []test{
-	{"documents are those filed, in order", func(f *fixture) {
+	{"documents are those filed, by id", func(f *fixture) {
 		l, other := f.lease("s", "inbox"), f.lease("t", "inbox")
 		f.at(l, "b1", ledger.Settled)
 		f.at(l, "prepared", ledger.Prepared)
 		f.at(other, "a", ledger.Filed)
 		f.at(l, "b2", ledger.Filed)
-		f.wantDocuments(ledger.DocumentQuery{}, "doc-b1", "doc-a", "doc-b2")
+		f.wantDocuments(ledger.DocumentQuery{}, "doc-a", "doc-b1", "doc-b2")
+		f.wantDocuments(ledger.DocumentQuery{Limit: 2}, "doc-a", "doc-b1")
+		f.wantDocuments(ledger.DocumentQuery{Limit: 1, After: "doc-a"}, "doc-b1")
+		f.wantDocuments(ledger.DocumentQuery{After: "doc-b"}, "doc-b1", "doc-b2")
+		f.wantDocuments(ledger.DocumentQuery{After: "doc-b2"})
 		f.wantDocuments(ledger.DocumentQuery{Source: "s"}, "doc-b1", "doc-b2")
 		f.wantDocuments(ledger.DocumentQuery{IDPrefix: "doc-b"}, "doc-b1", "doc-b2")
 		f.wantDocuments(ledger.DocumentQuery{IDPrefix: "doc-b1"}, "doc-b1")

@@ -83,14 +83,14 @@ var likeTests = []test{
 }
 
 var dropTests = []test{
-	{"what was begun is forgotten", func(f *fixture) {
+	{"what was begun is dropped", func(f *fixture) {
 		l := f.lease("s", "inbox")
 		e := f.begin(l, "1", "2", "3")
 		f.prepare(l, with(e[1], "d"))
 		back := f.entry(e[1])
 		back.State = ledger.Begun
 		f.ok(l.Advance(f.Context(), back))
-		f.ok(l.Forget(f.Context(), "1", "2", "never"))
+		f.ok(l.Drop(f.Context(), "1", "2", "never"))
 		f.wantCount("s", map[ledger.State]int{ledger.Begun: 1})
 		f.wantKeys(f.owed(l, time.Now(), "", 9), "3")
 		if _, err := f.l.Entry(f.Context(), "s", "inbox", "1"); !errors.Is(err, ledger.ErrNotFound) {
@@ -101,11 +101,11 @@ var dropTests = []test{
 			f.Fatalf("%+v", again)
 		}
 		f.ok(l.Release(f.Context()))
-		f.refused(l.Forget(f.Context(), "1"), ledger.ErrFenced)
+		f.refused(l.Drop(f.Context(), "1"), ledger.ErrFenced)
 		f.reopen()
 		f.wantCount("s", map[ledger.State]int{ledger.Begun: 2})
 	}},
-	{"what came to something is not forgotten", func(f *fixture) {
+	{"what came to something is not dropped", func(f *fixture) {
 		l := f.lease("s", "inbox")
 		f.begin(l, "new")
 		for _, s := range states {
@@ -113,7 +113,7 @@ var dropTests = []test{
 				continue
 			}
 			e := f.at(l, string(s), s)
-			f.refused(l.Forget(f.Context(), "new", e.Key), ledger.ErrTransition)
+			f.refused(l.Drop(f.Context(), "new", e.Key), ledger.ErrTransition)
 			f.unchanged(e)
 			if _, err := f.l.Entry(f.Context(), "s", "inbox", "new"); err != nil {
 				f.Fatalf("half of it was done: %v", err)
@@ -122,7 +122,7 @@ var dropTests = []test{
 		retried := f.at(l, "retried", ledger.Parked)
 		retried.State = ledger.Begun
 		f.ok(l.Advance(f.Context(), retried))
-		f.refused(l.Forget(f.Context(), "retried"), ledger.ErrTransition)
+		f.refused(l.Drop(f.Context(), "retried"), ledger.ErrTransition)
 	}},
 }
 
