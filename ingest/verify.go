@@ -116,6 +116,8 @@ func (v *verifying) document(ctx context.Context, d ledger.Document) error {
 	if err != nil {
 		return err
 	}
+	// It is where it was filed, whatever it says of that itself.
+	report.Flaws = slices.DeleteFunc(report.Flaws, func(f store.Flaw) bool { return f.Kind == store.Unknown && f.File == "" })
 	compare(&report, d)
 	if len(report.Flaws) > 0 {
 		// It may have been forgotten or filed anew meanwhile.

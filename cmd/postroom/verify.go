@@ -65,7 +65,7 @@ func verify(cmd *cobra.Command, names []string, asJSON bool) error {
 	defer l.Close()
 	repository, err := readRepository(c)
 	if err != nil {
-		return failed(err)
+		return failed(explained(err))
 	}
 	defer repository.Close()
 	p := newFindings(cmd, asJSON)
