@@ -539,7 +539,7 @@ func TestBackOff(t *testing.T) {
 }
 
 func TestRunWithoutMailboxesWaits(t *testing.T) {
-	e := ingest.New(ingest.Config{Log: zap.NewNop(), Quarantine: quarantine.Open(t.TempDir())})
+	e := ingest.New(ingest.Config{Log: zap.NewNop(), Quarantine: quarantine.Open(t.TempDir()), Ledger: ledger.NewMemory(), Repository: ingesttest.New().Repository})
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	if err := e.Run(ctx); err != nil || ctx.Err() == nil {

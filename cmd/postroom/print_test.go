@@ -69,8 +69,8 @@ func TestNotBuilt(t *testing.T) {
 	o := &office{t: t, dir: t.TempDir()}
 	o.configure("server: imap.example.com")
 	for _, line := range []string{
-		"convert --to msg a b", "verify --rebuild-ledger", "migrate --all --mailbox a --credentials b", "backup FILE", "secret set NAME",
-		"status --json", "refile ID", "forget ID", "sign-in --credentials NAME", "convert --help",
+		"convert --to msg a b", "migrate --all --mailbox a --credentials b", "secret set NAME",
+		"status --json", "refile ID", "sign-in --credentials NAME", "convert --help",
 		"run --once --dry-run", "run --dry-run", "check --forbidden a@example.com", "check --offline --forbidden=a@example.com",
 	} {
 		r := o.run(strings.Fields(line)...)

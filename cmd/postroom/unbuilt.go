@@ -17,11 +17,8 @@ type unbuilt struct {
 func notBuilt() []unbuilt {
 	return []unbuilt{
 		{command: "convert"},
-		{command: "verify"},
 		{command: "refile"},
-		{command: "forget"},
 		{command: "migrate"},
-		{command: "backup"},
 		{command: "secret"},
 		{command: "sign-in"},
 		{command: "status"},

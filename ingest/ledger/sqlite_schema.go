@@ -87,7 +87,7 @@ ALTER TABLE documents ADD COLUMN message_id TEXT NOT NULL DEFAULT '';
 ALTER TABLE documents ADD COLUMN content BLOB;
 ALTER TABLE documents ADD COLUMN strict BLOB;
 ALTER TABLE documents ADD COLUMN original INTEGER NOT NULL DEFAULT 0;
-UPDATE documents SET message_id = (SELECT message_id FROM entries e WHERE e.id = documents.entry);
+UPDATE documents SET message_id = coalesce((SELECT message_id FROM entries e WHERE e.id = documents.entry), '');
 CREATE INDEX documents_sha256 ON documents (source, substr(sha256, 1, 8)) WHERE sha256 IS NOT NULL;
 CREATE INDEX documents_content ON documents (source, substr(content, 1, 8)) WHERE content IS NOT NULL;
 CREATE INDEX documents_message_id ON documents (source, message_id) WHERE message_id <> '';
