@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"runtime/debug"
@@ -475,11 +474,12 @@ func (b *batch) read(e ledger.Entry, raw *spool.Blob, m *sources.Message) (d *st
 	in := document.Input{
 		Source: b.Name, Type: b.Type, Mailbox: b.Address, Folder: b.folder.Path, Key: e.Key,
 		Received: m.Received, Fetched: time.Now(), Wire: m.Wire, Notes: m.Notes,
-		Size: raw.Size(), SHA256: raw.SHA256(), Held: raw.Held(),
-		Open:   func() (io.ReadCloser, error) { return io.NopCloser(raw.Reader()), nil },
-		Header: h, Identity: f,
+		Raw: raw, Size: raw.Size(), SHA256: raw.SHA256(), Held: raw.Held(),
+		Message: content, Header: h, Identity: f,
 	}
-	d = document.Make(in, b.Rules)
+	if d, err = document.Make(b.work, in, b.Rules); err != nil {
+		return nil, f, h, err
+	}
 	properties, notes, err := document.Evaluate(b.Rules.Properties, in.Values(content))
 	switch {
 	case errors.As(err, new(*document.MissingError)):

@@ -80,6 +80,7 @@ func mailbox(s *config.Source, log *zap.Logger) ingest.Mailbox {
 		Rules: document.Rules{
 			Title: s.Document.Title, Class: s.Document.Class, Permissions: s.Document.Permissions,
 			Properties: properties(s), Only: filter(s),
+			SeparateAttachments: s.SeparateAttachments, KeepOriginal: s.KeepOriginal,
 		},
 	}
 	if m.Address == "" {

@@ -3,6 +3,8 @@
 package document
 
 import (
+	"context"
+	"fmt"
 	"io"
 	"strings"
 	"time"
@@ -20,6 +22,12 @@ type Rules struct {
 	Permissions string
 	Properties  []Property
 	Only        Filter
+
+	// SeparateAttachments makes each attachment a file of its own, in place of
+	// which a stub stands in the message file. See docs/formats.md.
+	SeparateAttachments bool
+	// KeepOriginal adds the message as it was received, as original.eml.
+	KeepOriginal bool
 }
 
 // Input is a message as it was received.
@@ -31,17 +39,34 @@ type Input struct {
 	Wire     sources.Wire
 	Notes    []string
 
-	Size     int64
-	SHA256   [32]byte
-	Open     func() (io.ReadCloser, error) // the raw bytes
-	Held     bool                          // they are in memory
+	// Raw is the raw bytes: Size of them, with that SHA-256. The files of the
+	// document are read from it, so it has to stay readable, and the same, until
+	// the document is filed.
+	Raw    io.ReaderAt
+	Size   int64
+	SHA256 [32]byte
+	Held   bool // they are in memory
+
+	// Message is Raw as it was read, and Header that of it; Make reads it if they
+	// are nil. Identity is what it is recognised by.
+	Message  *message.Message
 	Header   *message.Header
 	Identity Fingerprint
 }
 
 // Make returns the document of a message. It is the same at every call with the
-// same input and rules, except for Filed, which the caller sets.
-func Make(in Input, rules Rules) *store.Document {
+// same input and rules, except for Filed, which the caller sets. Memory does not
+// grow with the message. The error is one of Raw or of the context: no message
+// is refused.
+func Make(ctx context.Context, in Input, rules Rules) (*store.Document, error) {
+	m := in.Message
+	if m == nil {
+		var err error
+		if m, err = message.Read(ctx, in.Raw, in.Size, message.Limits{}); err != nil {
+			return nil, err
+		}
+	}
+	in.Message, in.Header = m, m.Header
 	received := Arrived(in.Received, in.Header, in.Fetched)
 	d := &store.Document{
 		ID:          ID(in.Source, in.Identity, ""),
@@ -54,24 +79,86 @@ func Make(in Input, rules Rules) *store.Document {
 			Mailbox:   in.Mailbox,
 			Folder:    in.Folder,
 			ServerID:  in.Key,
-			MessageID: in.Header.Raw("Message-ID"),
+			MessageID: m.Header.Raw("Message-ID"),
 			Received:  received.UTC().Truncate(time.Second),
 			Wire:      string(in.Wire),
 			Size:      in.Size,
 			SHA256:    in.SHA256,
 		},
-		Files: []store.File{{
-			Name:      "message.eml",
-			Role:      store.RoleMessage,
-			MediaType: "message/rfc822",
-			Size:      in.Size,
-			SHA256:    in.SHA256,
-			Open:      in.Open,
-			Held:      in.Held,
-		}},
-		Notes: append(append([]string(nil), in.Notes...), in.Header.Notes...),
+		Notes: append([]string(nil), in.Notes...),
 	}
-	return d
+	whole := store.File{
+		Name:      messageFile,
+		Role:      store.RoleMessage,
+		MediaType: "message/rfc822",
+		Size:      in.Size,
+		SHA256:    in.SHA256,
+		Held:      in.Held,
+		Open: func() (io.ReadCloser, error) {
+			return io.NopCloser(io.NewSectionReader(in.Raw, 0, in.Size)), nil
+		},
+	}
+	d.Files = []store.File{whole}
+	d.Notes = append(d.Notes, readingNotes(m)...)
+	if rules.SeparateAttachments {
+		s := newSeparator(ctx, m)
+		if err := s.separate(); err != nil {
+			return nil, fmt.Errorf("separate attachments: %w", err)
+		}
+		d.Files = append(d.Files[:0], s.files(whole)...)
+		d.Notes = append(d.Notes, s.notes...)
+	}
+	if rules.KeepOriginal {
+		whole.Name, whole.Role = originalFile, store.RoleOriginal
+		d.Files = append(d.Files, whole)
+	}
+	return d, nil
+}
+
+// Names of files that postroom gives.
+const (
+	messageFile  = "message.eml"
+	originalFile = "original.eml"
+)
+
+// maxNotes is how many notes of the reading a document has at most.
+const maxNotes = 20
+
+// readingNotes returns what was odd about a message, each once. What is odd about
+// the messages in it stays in them.
+func readingNotes(m *message.Message) []string {
+	var notes []string
+	seen := map[string]bool{}
+	left := 0
+	add := func(note string) {
+		switch {
+		case seen[note]:
+		case len(notes) == maxNotes:
+			left++
+		default:
+			seen[note] = true
+			notes = append(notes, note)
+		}
+	}
+	var walk func(p *message.Part)
+	walk = func(p *message.Part) {
+		for _, note := range p.Header.Notes {
+			add(note)
+		}
+		for _, note := range p.Notes {
+			add(note)
+		}
+		if !p.IsMessage() {
+			for _, c := range p.Parts {
+				walk(c)
+			}
+		}
+	}
+	walk(&m.Part)
+	if left > 0 {
+		notes = append(notes, fmt.Sprintf("%d more of the kind", left))
+	}
+	return notes
 }
 
 // Expand replaces the words in braces of a template by what the message says;

@@ -1,20 +1,21 @@
 package document
 
 import (
+	"context"
 	"crypto/sha256"
-	"io"
 	"strings"
 	"testing"
 	"time"
 
 	"postroom/ingest/message"
 	"postroom/sources"
+	"postroom/store"
 )
 
 const raw = "Received: from a by b; Fri, 2 Jan 2026 03:04:05 +0000\r\nMessage-ID: <1@example.com>\r\n" +
 	"From: Orders <orders@example.com>\r\nSubject: =?utf-8?Q?Bestellung_=E2=84=96?=\r\n  7\r\nDate: Thu, 1 Jan 2026 10:00:00 +0000\r\nX-Ticket: T-1\r\n\r\nText\r\n"
 
-func input(t *testing.T, raw string) Input {
+func input(t testing.TB, raw string) Input {
 	t.Helper()
 	h, err := message.ReadHeader(strings.NewReader(raw))
 	if err != nil {
@@ -23,16 +24,24 @@ func input(t *testing.T, raw string) Input {
 	return Input{
 		Source: "orders", Type: "imap", Mailbox: "orders@example.com", Folder: "Inbox/Sub", Key: "1/2",
 		Fetched: time.Date(2026, 5, 6, 7, 8, 9, 1, time.UTC), Wire: sources.Original, Notes: []string{"from the driver"},
-		Size: int64(len(raw)), SHA256: sha256.Sum256([]byte(raw)),
-		Open:   func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(raw)), nil },
+		Raw: strings.NewReader(raw), Size: int64(len(raw)), SHA256: sha256.Sum256([]byte(raw)),
 		Header: h,
 	}
+}
+
+func mustMake(t testing.TB, in Input, rules Rules) *store.Document {
+	t.Helper()
+	d, err := Make(context.Background(), in, rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
 }
 
 func TestMake(t *testing.T) {
 	in := input(t, raw)
 	in.Received = time.Date(2026, 1, 2, 3, 4, 6, 789, time.FixedZone("", 3600))
-	d := Make(in, Rules{Title: "{subject}", Class: "Order", Permissions: "Sales"})
+	d := mustMake(t, in, Rules{Title: "{subject}", Class: "Order", Permissions: "Sales"})
 	if d.Title != "Bestellung № 7" || d.Class != "Order" || d.Permissions != "Sales" {
 		t.Errorf("%q %q %q", d.Title, d.Class, d.Permissions)
 	}
@@ -43,22 +52,22 @@ func TestMake(t *testing.T) {
 	if len(d.Files) != 1 || d.Files[0].Name != "message.eml" || d.Files[0].SHA256 != in.SHA256 || len(d.Notes) != 1 {
 		t.Errorf("%+v %q", d.Files, d.Notes)
 	}
-	if again := Make(in, Rules{Title: "other"}); again.ID != d.ID || len(d.ID) != 64 {
+	if again := mustMake(t, in, Rules{Title: "other"}); again.ID != d.ID || len(d.ID) != 64 {
 		t.Errorf("id %s, then %s", d.ID, again.ID)
 	}
 }
 
 func TestReceived(t *testing.T) {
 	in := input(t, raw)
-	if got := Make(in, Rules{}).Origin.Received; !got.Equal(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)) {
+	if got := mustMake(t, in, Rules{}).Origin.Received; !got.Equal(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)) {
 		t.Error("by Received:", got)
 	}
 	in = input(t, raw[strings.Index(raw, "Message-ID"):])
-	if got := Make(in, Rules{}).Origin.Received; !got.Equal(time.Date(2026, 1, 1, 10, 0, 0, 0, time.UTC)) {
+	if got := mustMake(t, in, Rules{}).Origin.Received; !got.Equal(time.Date(2026, 1, 1, 10, 0, 0, 0, time.UTC)) {
 		t.Error("by Date:", got)
 	}
 	in = input(t, "")
-	if got := Make(in, Rules{}).Origin.Received; !got.Equal(in.Fetched.Truncate(time.Second)) {
+	if got := mustMake(t, in, Rules{}).Origin.Received; !got.Equal(in.Fetched.Truncate(time.Second)) {
 		t.Error("by the clock:", got)
 	}
 }

@@ -20,8 +20,6 @@ func unbuiltInFile() []unbuilt {
 func unbuiltInSource() []unbuilt {
 	return []unbuilt{
 		{"format", "msg"},
-		{"separate_attachments", "true"},
-		{"keep_original", "true"},
 	}
 }
 

@@ -1,0 +1,359 @@
+package document
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"postroom/ingest/message"
+	"postroom/internal/filename"
+	"postroom/store"
+)
+
+// separator makes files of the attachments of one message.
+type separator struct {
+	ctx    context.Context
+	m      *message.Message
+	layout *message.Layout
+	parent map[*message.Part]*message.Part
+	names  *filename.Set
+
+	found   []*file // in order of the message
+	altered *spliced
+	sum     [32]byte // of altered
+	notes   []string
+}
+
+// file is one that is made of an attachment.
+type file struct {
+	part      *message.Part // that it is, or is in
+	name      string
+	mediaType string
+	size      int64
+	sum       [32]byte
+	open      func() io.Reader
+	// taken: a stub takes its place in the message file. Else it is a copy.
+	taken bool
+}
+
+func newSeparator(ctx context.Context, m *message.Message) *separator {
+	s := &separator{
+		ctx: ctx, m: m, layout: m.Layout(),
+		parent: map[*message.Part]*message.Part{},
+		// The message may be of another format, and have another name.
+		names: filename.NewSet(store.DocumentFile, messageFile, "message.msg", originalFile),
+	}
+	for p := range m.All() {
+		for _, c := range p.Parts {
+			s.parent[c] = p
+		}
+	}
+	return s
+}
+
+func (s *separator) note(format string, args ...any) {
+	s.notes = append(s.notes, fmt.Sprintf(format, args...))
+}
+
+// files returns the files of the document, given the message as it was received.
+func (s *separator) files(whole store.File) []store.File {
+	if s.altered != nil {
+		whole.Size, whole.SHA256, whole.Held = s.altered.size, s.sum, false
+		whole.Open = func() (io.ReadCloser, error) {
+			return io.NopCloser(io.NewSectionReader(s.altered, 0, s.altered.size)), nil
+		}
+	}
+	files := []store.File{whole}
+	for _, f := range s.found {
+		files = append(files, store.File{
+			Name: f.name, Role: store.RoleAttachment, MediaType: f.mediaType, Size: f.size, SHA256: f.sum,
+			Open: func() (io.ReadCloser, error) { return io.NopCloser(f.open()), nil },
+		})
+	}
+	return files
+}
+
+// separate finds the attachments and alters the message.
+func (s *separator) separate() error {
+	parts, err := s.choose()
+	if err != nil {
+		return err
+	}
+	protected := s.m.Protected()
+	for _, p := range parts {
+		if err := s.attachment(p, protected == nil); err != nil {
+			return err
+		}
+	}
+	if protected != nil {
+		kind := "signed"
+		if k := protected.Protection(); k == message.Encrypted || k == message.Opaque {
+			kind = "signed or encrypted"
+		}
+		s.note("the message is %s, and therefore not altered: files beside it are copies of what can be read in it", kind)
+		return nil
+	}
+	return s.alter()
+}
+
+// choose returns the parts that are to be files, in order.
+func (s *separator) choose() ([]*message.Part, error) {
+	l := s.layout
+	var parts, texts []*message.Part
+	for _, a := range l.Attachments {
+		if !a.Signature {
+			parts = append(parts, a.Part)
+		}
+	}
+	// What is offered in place of the text, but is none, is a file to a person.
+	for _, p := range append(slices.Clone(l.Alternatives), l.Other) {
+		if p != nil && !isText(p) {
+			parts = append(parts, p)
+		}
+	}
+	for _, p := range append(append([]*message.Part{l.HTML}, l.More...), l.Alternatives...) {
+		if p != nil && p.Type == "text/html" && len(texts) < maxTexts {
+			texts = append(texts, p)
+		}
+	}
+	shown := map[*message.Part]bool{}
+	for _, html := range texts {
+		refs, err := s.m.References(html, parts)
+		if err != nil {
+			return nil, err
+		}
+		for p, is := range refs {
+			shown[p] = shown[p] || is && isShown(p)
+		}
+	}
+	chosen := map[*message.Part]bool{}
+	for _, p := range parts {
+		chosen[p] = !shown[p] && !s.stays(p)
+	}
+	parts = slices.DeleteFunc(parts, func(p *message.Part) bool {
+		// A file that stands in an attached text is in the file that this becomes.
+		up := s.parent[p]
+		return !chosen[p] || isInText(p) && chosen[up] && up.Type != "application/mac-binhex40"
+	})
+	slices.SortStableFunc(parts, func(a, b *message.Part) int { return cmp.Compare(a.Whole.Start, b.Whole.Start) })
+	return parts, nil
+}
+
+// maxTexts is how many texts are looked at for what they show.
+const maxTexts = 100
+
+// isText reports whether a version of the text is one that a mail program may
+// show, rather than a file.
+func isText(p *message.Part) bool {
+	switch p.Type {
+	case "text/plain", "text/html", "text/enriched", "text/richtext", "text/calendar", "text/rtf", "application/rtf",
+		"text/x-amp-html", "text/watch-html", "text/markdown":
+		return true
+	}
+	return strings.HasPrefix(p.Type, "text/") && p.Name == ""
+}
+
+// isShown reports whether HTML that refers to a part shows it, rather than links
+// to it.
+func isShown(p *message.Part) bool {
+	typ := p.Type
+	if typ == unknownType {
+		typ = typeOfName(p.Name)
+		if p.Name == "" {
+			return true
+		}
+	}
+	return strings.HasPrefix(typ, "image/") || strings.HasPrefix(typ, "font/") || strings.HasPrefix(typ, "application/font") ||
+		typ == "text/css"
+}
+
+// isInText reports whether a part is a file that stands in a text.
+func isInText(p *message.Part) bool {
+	return (p.Encoding == message.UUEncode || p.Encoding == message.BinHex) && len(p.Header.Fields) == 0
+}
+
+// stays reports whether an attachment is of no use, or of none that is known, as
+// a file, and stays in the message.
+func (s *separator) stays(p *message.Part) bool {
+	up := s.parent[p]
+	attached := p.Name != "" || p.Disposition == "attachment"
+	switch {
+	case p.IsMultipart():
+		// Without parts, or encoded, or past a bound.
+		return true
+	case up != nil && len(p.Header.Fields) == 0 && p.Type == unknownType && !isInText(p):
+		// What is past a bound of the reader.
+		return true
+	case p.Body.Len() == 0:
+		return p.Name == ""
+	case p.IsMessage():
+		return false
+	case strings.HasPrefix(p.Type, "message/"), p.Type == "text/rfc822-headers":
+		// Reports (RFC 3464, 8098), references, fragments.
+		return !attached
+	case p.Type == "application/applefile" && up != nil && up.Type == "multipart/appledouble":
+		// The resource fork of the file beside it.
+		return true
+	case p.Protection() != message.Unprotected:
+		// Nobody can read it as a file, unless it is a file that somebody signed.
+		name := strings.ToLower(p.Name)
+		return up == nil || name == "" || strings.HasPrefix(name, "smime.")
+	}
+	for ; up != nil; up = s.parent[up] {
+		if up.Type == "multipart/encrypted" {
+			return true
+		}
+	}
+	return false
+}
+
+// attachment makes a file of a part. Take says that the part may be taken out of
+// the message.
+func (s *separator) attachment(p *message.Part, take bool) error {
+	f := &file{
+		part: p, mediaType: mediaType(p.Type),
+		open:  func() io.Reader { return s.m.Open(p) },
+		taken: take && !isInText(p) && p.Encoding != message.UUEncode && p.Encoding != message.BinHex,
+	}
+	if isInText(p) {
+		f.mediaType = typeOfName(p.Name)
+	}
+	if err := s.measure(f); err != nil {
+		return err
+	}
+	var index *clean
+	if p.Encoding == message.Base64 {
+		var err error
+		if index, err = cleanBase64(s.ctx, s.m.Raw(s.m.Whole), p.Body); err != nil {
+			return err
+		}
+		if index != nil && index.size != f.size {
+			index = nil
+		}
+		f.taken = f.taken && index != nil
+	}
+	var contents []*file
+	if isWinmail(p) {
+		var whole bool
+		var err error
+		if contents, whole, err = s.winmail(f, index); err != nil {
+			return err
+		}
+		if whole {
+			return s.copies(contents)
+		}
+	}
+	f.name = s.names.Add(partName(s.m, p))
+	s.found = append(s.found, f)
+	switch {
+	case f.taken || !take:
+	case isInText(p):
+		s.note("%s stands in a text of the message too", f.name)
+	default:
+		s.note("%s stays in the message too: not all that stands there can be decoded as %s", f.name, p.Encoding)
+	}
+	return s.copies(contents)
+}
+
+// copies takes files that were found in one.
+func (s *separator) copies(files []*file) error {
+	for _, f := range files {
+		f.name = s.names.Add(f.name)
+		if err := s.measure(f); err != nil {
+			return err
+		}
+		s.found = append(s.found, f)
+	}
+	return nil
+}
+
+// measure reads the content of a file for its size and SHA-256.
+func (s *separator) measure(f *file) (err error) {
+	h := sha256.New()
+	f.size, err = s.copy(h, f.open())
+	h.Sum(f.sum[:0])
+	return err
+}
+
+func (s *separator) copy(w io.Writer, r io.Reader) (n int64, err error) {
+	buf := make([]byte, 32<<10)
+	for {
+		if err := s.ctx.Err(); err != nil {
+			return n, err
+		}
+		k, err := r.Read(buf)
+		w.Write(buf[:k])
+		n += int64(k)
+		if errors.Is(err, io.EOF) {
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+	}
+}
+
+// alter puts stubs in the place of what was taken. The result is read again: if
+// it is not the same message but for the stubs, nothing is taken.
+func (s *separator) alter() error {
+	var edits []edit
+	stubs := map[*message.Part]bool{}
+	for _, f := range s.found {
+		if !f.taken {
+			continue
+		}
+		e, err := s.stub(f)
+		if err != nil {
+			return err
+		}
+		edits = append(edits, e...)
+		stubs[f.part] = true
+	}
+	if len(stubs) == 0 {
+		return nil
+	}
+	altered := splice(s.m.Raw(s.m.Whole), s.m.Whole.Len(), edits)
+	again, err := message.Read(s.ctx, altered, altered.size, message.Limits{})
+	if err != nil {
+		return err
+	}
+	if !altered.same(&s.m.Part, &again.Part, stubs) {
+		for _, f := range s.found {
+			f.taken = false
+		}
+		s.note("the message is too damaged to be altered: files beside it are copies of what is in it")
+		return nil
+	}
+	h := sha256.New()
+	if _, err := s.copy(h, io.NewSectionReader(altered, 0, altered.size)); err != nil {
+		return err
+	}
+	h.Sum(s.sum[:0])
+	s.altered = altered
+	return nil
+}
+
+// same reports whether a part of the splice is the part that p became.
+func (s *spliced) same(p, now *message.Part, stubs map[*message.Part]bool) bool {
+	moved := s.moved(p.Whole)
+	if stubs[p] {
+		// Before a boundary line that no line end was before, that of the stub is.
+		return now.Whole.Start == moved.Start && now.Whole.End <= moved.End && now.Whole.End >= moved.End-2 &&
+			now.Type == "text/plain" && now.Encoding == message.Identity && now.Name == "" && len(now.Parts) == 0 &&
+			now.Header.Raw("X-Postroom-Stub") == "1"
+	}
+	if now.Whole != moved || now.Type != p.Type || now.Encoding != p.Encoding || now.Charset != p.Charset || now.Body != s.moved(p.Body) || len(now.Parts) != len(p.Parts) {
+		return false
+	}
+	for i := range p.Parts {
+		if !s.same(p.Parts[i], now.Parts[i], stubs) {
+			return false
+		}
+	}
+	return true
+}
