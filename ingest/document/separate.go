@@ -302,17 +302,17 @@ func (s *separator) copy(w io.Writer, r io.Reader) (n int64, err error) {
 // it is not the same message but for the stubs, nothing is taken.
 func (s *separator) alter() error {
 	var edits []edit
-	stubs := map[*message.Part]bool{}
+	stubs := map[*message.Part]int64{} // and how long their texts are
 	for _, f := range s.found {
 		if !f.taken {
 			continue
 		}
-		e, err := s.stub(f)
+		e, length, err := s.stub(f)
 		if err != nil {
 			return err
 		}
 		edits = append(edits, e...)
-		stubs[f.part] = true
+		stubs[f.part] = length
 	}
 	if len(stubs) == 0 {
 		return nil
@@ -339,11 +339,12 @@ func (s *separator) alter() error {
 }
 
 // same reports whether a part of the splice is the part that p became.
-func (s *spliced) same(p, now *message.Part, stubs map[*message.Part]bool) bool {
+func (s *spliced) same(p, now *message.Part, stubs map[*message.Part]int64) bool {
 	moved := s.moved(p.Whole)
-	if stubs[p] {
-		// Before a boundary line that no line end was before, that of the stub is.
-		return now.Whole.Start == moved.Start && now.Whole.End <= moved.End && now.Whole.End >= moved.End-2 &&
+	if length, ok := stubs[p]; ok {
+		// The last line end of a stub may belong to the boundary line after it.
+		short := moved.End - now.Whole.End
+		return now.Whole.Start == moved.Start && short >= 0 && short <= 2 && now.Body.Len() == length-short &&
 			now.Type == "text/plain" && now.Encoding == message.Identity && now.Name == "" && len(now.Parts) == 0 &&
 			now.Header.Raw("X-Postroom-Stub") == "1"
 	}

@@ -84,6 +84,7 @@ var separations = []struct{ name, mail, want string }{
 	{"uuencoded in the text", part("Content-Type: text/plain", "a\r\nbegin 644 cat.txt\r\n#0V%T\r\n`\r\nend\r\nb\r\n"), "cat.txt* text/plain Cat"},
 	{"uuencoded in a text that is attached", multi("mixed", plain, part("Content-Type: text/plain; name=log.txt", "begin 644 cat.txt\r\n#0V%T\r\n`\r\nend")), "log.txt text/plain begin 644 cat.txt\r\n#0V%T\r\n`\r\nend"},
 	{"base64 with a footer", multi("mixed", plain, encoded("Content-Type: application/pdf; name=scan.pdf", "%PDF-1.7")+"\r\n\r\n_____\r\nThis list is for you."), "scan.pdf* application/pdf %PDF-1.7"},
+	{"base64 with a word after it", multi("mixed", plain, encoded("Content-Type: application/pdf; name=scan.pdf", "%PDF-1.71")+"\r\n\r\nfooter"), "scan.pdf* application/pdf %PDF-1.71"},
 	{"base64 that is none", multi("mixed", plain, part("Content-Type: application/pdf; name=scan.pdf | Content-Transfer-Encoding: base64", "This is no base64, but words.")), "scan.pdf application/pdf This is no base64, but words."},
 	{"no end line", strings.TrimSuffix(multi("mixed", plain, scan), "--\r\n"), "scan.pdf application/pdf %PDF-1.7"},
 	{"cut off", multi("mixed", plain, scan)[:len(multi("mixed", plain, scan))-len("\r\n--b123--\r\n")], "scan.pdf application/pdf %PDF-1.7"},

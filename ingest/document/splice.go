@@ -59,10 +59,7 @@ func splice(raw io.ReaderAt, size int64, edits []edit) *spliced {
 // moved returns where a range of the raw bytes is in the splice, with the edits
 // at its beginning and at its end. No edit reaches over one of these.
 func (s *spliced) moved(r message.Range) message.Range {
-	first := sort.Search(len(s.edits), func(i int) bool {
-		e := s.edits[i]
-		return e.Start >= r.Start && (e.End > r.Start || e.Start == r.Start)
-	})
+	first := sort.Search(len(s.edits), func(i int) bool { return s.edits[i].Start >= r.Start })
 	after := sort.Search(len(s.edits), func(i int) bool { return s.edits[i].End > r.End })
 	shift := func(n int) int64 {
 		if n == 0 {

@@ -26,13 +26,13 @@ const (
 )
 
 // stub returns the edits that put a stub in the place of the part that f was, in
-// order. The fields that describe the body go to the text of the stub, as they
-// stand; the others stay.
-func (s *separator) stub(f *file) ([]edit, error) {
+// order, and the length of its text. The fields that describe the body go to the
+// text, as they stand; the others stay.
+func (s *separator) stub(f *file) (edits []edit, length int64, err error) {
 	p := f.part
 	eol, blank, err := s.headerEnd(p)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	var moved []message.Range
 	for _, field := range p.Header.Fields {
@@ -55,7 +55,7 @@ func (s *separator) stub(f *file) ([]edit, error) {
 			text.WriteString(eol)
 		}
 		if _, err := io.Copy(&text, s.m.Raw(r)); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		if !endsLine(text.Bytes()) {
 			text.WriteString(eol)
@@ -63,7 +63,7 @@ func (s *separator) stub(f *file) ([]edit, error) {
 	}
 	body := text.Bytes()
 	if next, err := s.peek(message.Range{Start: p.Body.End, End: min(p.Body.End+1, s.m.Whole.End)}); err != nil {
-		return nil, err
+		return nil, 0, err
 	} else if endsLine(next) {
 		body = bytes.TrimSuffix(body, []byte(eol))
 	}
@@ -75,7 +75,6 @@ func (s *separator) stub(f *file) ([]edit, error) {
 	fields := strings.Join([]string{
 		"Content-Type: text/plain; charset=utf-8", "Content-Transfer-Encoding: " + encoding, "Content-Disposition: inline", stubField, "",
 	}, eol)
-	var edits []edit
 	for i, r := range moved {
 		if i > 0 {
 			fields = ""
@@ -88,7 +87,7 @@ func (s *separator) stub(f *file) ([]edit, error) {
 			at = p.Header.Fields[n-1].Range.End
 			last, err := s.peek(message.Range{Start: max(at-1, 0), End: at})
 			if err != nil {
-				return nil, err
+				return nil, 0, err
 			}
 			if !endsLine(last) {
 				fields = eol + fields
@@ -96,16 +95,17 @@ func (s *separator) stub(f *file) ([]edit, error) {
 		}
 		edits = append(edits, edit{message.Range{Start: at, End: at}, []byte(fields)})
 	}
+	length = int64(len(body))
 	if !blank {
 		body = append([]byte(eol), body...)
 	}
-	return append(edits, edit{p.Body, body}), nil
+	return append(edits, edit{p.Body, body}), length, nil
 }
 
 // headerEnd returns the line end in use at the end of a part's header, and
 // whether an empty line ends the header.
 func (s *separator) headerEnd(p *message.Part) (eol string, blank bool, err error) {
-	tail, err := s.peek(message.Range{Start: max(p.Body.Start-4, p.Whole.Start), End: p.Body.Start})
+	tail, err := s.peek(message.Range{Start: max(p.Body.Start-6, p.Whole.Start), End: p.Body.Start})
 	if err != nil {
 		return "", false, err
 	}
@@ -121,7 +121,11 @@ func (s *separator) headerEnd(p *message.Part) (eol string, blank bool, err erro
 	default:
 		eol = string(before[len(before)-1:])
 	}
-	rest, ok := bytes.CutSuffix(tail, []byte(eol))
+	// CR CR LF is one line end.
+	rest, ok := bytes.CutSuffix(tail, []byte("\r\r\n"))
+	if !ok {
+		rest, ok = bytes.CutSuffix(tail, []byte(eol))
+	}
 	return eol, ok && (len(rest) == 0 || endsLine(rest)), nil
 }
 
