@@ -1,6 +1,7 @@
 package document
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -80,25 +81,49 @@ func (s *separator) files(whole store.File) []store.File {
 
 // separate finds the attachments and alters the message.
 func (s *separator) separate() error {
+	protected := s.m.Protected()
+	if err := s.collect(protected == nil, 0); err != nil {
+		return err
+	}
+	if protected != nil {
+		kind, readable := "signed", len(s.found) > 0
+		if k := protected.Protection(); k == message.Encrypted || k == message.Opaque && !readable {
+			kind = "encrypted"
+		}
+		switch {
+		case readable:
+			s.note("the message is %s, and therefore not altered: the files beside it are copies of what can be read in it", kind)
+		case kind == "encrypted":
+			s.note("the message is encrypted, or cannot be read: its attachments are in it alone")
+		}
+		return nil
+	}
+	return s.alter()
+}
+
+// collect makes files of what is to be files. Take says that it may be taken out
+// of the message; depth is how deep in signed content the message is.
+func (s *separator) collect(take bool, depth int) error {
 	parts, err := s.choose()
 	if err != nil {
 		return err
 	}
-	protected := s.m.Protected()
 	for _, p := range parts {
-		if err := s.attachment(p, protected == nil); err != nil {
+		if err := s.attachment(p, take); err != nil {
 			return err
 		}
 	}
-	if protected != nil {
-		kind := "signed"
-		if k := protected.Protection(); k == message.Encrypted || k == message.Opaque {
-			kind = "signed or encrypted"
-		}
-		s.note("the message is %s, and therefore not altered: files beside it are copies of what can be read in it", kind)
+	if take || depth == maxSigned {
 		return nil
 	}
-	return s.alter()
+	for _, a := range s.layout.Attachments {
+		if k := a.Protection(); (k == message.OpaqueSigned || k == message.Opaque) && s.stays(a.Part) {
+			if err := s.signed(a.Part, depth); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // choose returns the parts that are to be files, in order.
@@ -189,6 +214,10 @@ func (s *separator) stays(p *message.Part) bool {
 	case up != nil && len(p.Header.Fields) == 0 && p.Type == unknownType && !isInText(p):
 		// What is past a bound of the reader.
 		return true
+	case p.Protection() != message.Unprotected:
+		// Nobody can read it as a file, unless it is a file that somebody signed.
+		name := strings.ToLower(p.Name)
+		return up == nil || name == "" || strings.HasPrefix(name, "smime.")
 	case p.Body.Len() == 0:
 		return p.Name == ""
 	case p.IsMessage():
@@ -199,10 +228,6 @@ func (s *separator) stays(p *message.Part) bool {
 	case p.Type == "application/applefile" && up != nil && up.Type == "multipart/appledouble":
 		// The resource fork of the file beside it.
 		return true
-	case p.Protection() != message.Unprotected:
-		// Nobody can read it as a file, unless it is a file that somebody signed.
-		name := strings.ToLower(p.Name)
-		return up == nil || name == "" || strings.HasPrefix(name, "smime.")
 	}
 	for ; up != nil; up = s.parent[up] {
 		if up.Type == "multipart/encrypted" {
@@ -226,21 +251,14 @@ func (s *separator) attachment(p *message.Part, take bool) error {
 	if err := s.measure(f); err != nil {
 		return err
 	}
-	var index *clean
-	if p.Encoding == message.Base64 {
-		var err error
-		if index, err = cleanBase64(s.ctx, s.m.Raw(s.m.Whole), p.Body); err != nil {
-			return err
-		}
-		if index != nil && index.size != f.size {
-			index = nil
-		}
-		f.taken = f.taken && index != nil
+	index, err := s.index(f)
+	if err != nil {
+		return err
 	}
+	f.taken = f.taken && (index != nil || p.Encoding != message.Base64)
 	var contents []*file
 	if isWinmail(p) {
 		var whole bool
-		var err error
 		if contents, whole, err = s.winmail(f, index); err != nil {
 			return err
 		}
@@ -258,6 +276,41 @@ func (s *separator) attachment(p *message.Part, take bool) error {
 		s.note("%s stays in the message too: not all that stands there can be decoded as %s", f.name, p.Encoding)
 	}
 	return s.copies(contents)
+}
+
+// index returns the base64 of a part if the content of f is all there is in it,
+// else nil.
+func (s *separator) index(f *file) (*clean, error) {
+	if f.part.Encoding != message.Base64 {
+		return nil, nil
+	}
+	index, err := cleanBase64(s.ctx, s.m.Raw(s.m.Whole), f.part.Body)
+	if err != nil || index == nil || index.size != f.size {
+		return nil, err
+	}
+	return index, nil
+}
+
+// maxHeld is the longest content that is held in memory to be read from anywhere,
+// where it can be in no other way.
+const maxHeld = 4 << 20
+
+// randomly returns the content of a part to be read from anywhere, nil if that
+// would take too much memory.
+func (s *separator) randomly(f *file, index *clean) (io.ReaderAt, error) {
+	switch {
+	case f.part.Encoding == message.Identity:
+		return s.m.Raw(f.part.Body), nil
+	case index != nil && index.seekable():
+		return index, nil
+	case f.size > maxHeld:
+		return nil, nil
+	}
+	b, err := io.ReadAll(f.open())
+	if err != nil {
+		return nil, err
+	}
+	return bytes.NewReader(b), nil
 }
 
 // copies takes files that were found in one.

@@ -313,6 +313,7 @@ func FuzzMake(f *testing.F) {
 	for _, tt := range separations {
 		f.Add([]byte(tt.mail))
 	}
+	f.Add([]byte(opaque(signedData(0x100, der(0x124, der(4, multi("mixed", plain, scan)))))))
 	f.Add([]byte("Content-Type: a/b\r\nSubject: a\r\r\n-"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		if len(raw) > 64<<10 {

@@ -1,7 +1,6 @@
 package document
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"strings"
@@ -24,32 +23,19 @@ func isWinmail(p *message.Part) bool {
 	return false
 }
 
-const (
-	// maxHeld is the longest TNEF stream that is held in memory, as it can be
-	// read in no other way.
-	maxHeld = 4 << 20
-	// maxBody is the longest text in TNEF, in compressed form, that is a file
-	// of its own.
-	maxBody = 256 << 10
-)
+// maxBody is the longest text in TNEF, in compressed form, that is a file of its
+// own.
+const maxBody = 256 << 10
 
 // winmail returns what is in a TNEF stream; it stays where it is, as it holds
 // more than that. Whole is false if it is to be a file like others: it is
 // damaged, or none. Index is set if it is base64.
 func (s *separator) winmail(f *file, index *clean) (contents []*file, whole bool, err error) {
-	var stream io.ReaderAt
-	switch {
-	case f.part.Encoding == message.Identity:
-		stream = s.m.Raw(f.part.Body)
-	case index != nil && index.seekable():
-		stream = index
-	case f.size <= maxHeld:
-		b, err := io.ReadAll(f.open())
-		if err != nil {
-			return nil, false, err
-		}
-		stream = bytes.NewReader(b)
-	default:
+	stream, err := s.randomly(f, index)
+	if err != nil {
+		return nil, false, err
+	}
+	if stream == nil {
 		s.note("the attachments in %s are left in it: it is oddly encoded, and too large to be held in memory", partName(s.m, f.part))
 		return nil, false, nil
 	}
