@@ -50,11 +50,10 @@ var class64 = func() (t [256]byte) {
 }()
 
 // cleanBase64 returns the base64 of a range, nil if there is something else in
-// it.
-func cleanBase64(ctx context.Context, raw io.ReaderAt, r message.Range) (*clean, error) {
+// it. It reads it into buf.
+func cleanBase64(ctx context.Context, raw io.ReaderAt, r message.Range, buf []byte) (*clean, error) {
 	c := &clean{raw: raw, blocks: []int64{r.Start}}
 	digits, padding := int64(0), 0
-	buf := make([]byte, 32<<10)
 	for off := r.Start; off < r.End; {
 		if err := ctx.Err(); err != nil {
 			return nil, err

@@ -36,7 +36,7 @@ func (s *separator) signed(p *message.Part, depth int) error {
 		return err
 	}
 	in := newSeparator(s.ctx, m)
-	in.names = s.names
+	in.names, in.notes = s.names, s.notes
 	for _, text := range []*message.Part{in.layout.HTML, in.layout.Plain} {
 		if text == nil {
 			continue
@@ -51,7 +51,6 @@ func (s *separator) signed(p *message.Part, depth int) error {
 		return err
 	}
 	s.found = append(s.found, in.found...)
-	s.notes = append(s.notes, in.notes...)
 	return nil
 }
 

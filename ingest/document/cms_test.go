@@ -50,6 +50,7 @@ func TestOpaqueSigned(t *testing.T) {
 		{"HTML", opaque(signedData(0, der(4, multi("related", html, logo)))), []string{"smime.html text/html " + strings.SplitN(html, "\r\n\r\n", 2)[1]}},
 		{"signed twice", opaque(signedData(0, der(4, opaque(signedData(0, der(4, inner)))))), files},
 		{"encrypted", opaque(der(0x30, oidEnveloped, der(0xa0, der(0x30)))), nil},
+		{"another element", opaque(strings.Replace(signedData(0, der(4, inner)), "\x31\x02\x30\x00", "\x30\x02\x30\x00", 1)), nil},
 		{"without content", opaque(signedData(0, "")), nil},
 		{"cut off", opaque(signedData(0, der(4, inner))[:100]), nil},
 		{"pieces without an end", opaque(signedData(0, "\x24\x80"+der(4, inner))), nil},

@@ -106,7 +106,7 @@ func Make(ctx context.Context, in Input, rules Rules) (*store.Document, error) {
 			return nil, fmt.Errorf("separate attachments: %w", err)
 		}
 		d.Files = append(d.Files[:0], s.files(whole)...)
-		d.Notes = append(d.Notes, s.notes...)
+		d.Notes = append(d.Notes, s.notes.all()...)
 	}
 	if rules.KeepOriginal {
 		whole.Name, whole.Role = originalFile, store.RoleOriginal
@@ -121,32 +121,49 @@ const (
 	originalFile = "original.eml"
 )
 
-// maxNotes is how many notes of the reading a document has at most.
+// maxNotes is how many notes of a kind a document has at most: on the reading of
+// the message, and on its attachments.
 const maxNotes = 20
 
-// readingNotes returns what was odd about a message, each once. What is odd about
-// the messages in it stays in them.
-func readingNotes(m *message.Message) []string {
-	var notes []string
-	seen := map[string]bool{}
-	left := 0
-	add := func(note string) {
-		switch {
-		case seen[note]:
-		case len(notes) == maxNotes:
-			left++
-		default:
-			seen[note] = true
-			notes = append(notes, note)
+// notes are for a person: each once, and not too many.
+type notes struct {
+	list []string
+	seen map[string]bool
+	left int
+}
+
+func (n *notes) add(note string) {
+	switch {
+	case n.seen[note]:
+	case len(n.list) == maxNotes:
+		n.left++
+	default:
+		if n.seen == nil {
+			n.seen = map[string]bool{}
 		}
+		n.seen[note] = true
+		n.list = append(n.list, note)
 	}
+}
+
+func (n *notes) all() []string {
+	if n.left > 0 {
+		return append(n.list, fmt.Sprintf("%d more of the kind", n.left))
+	}
+	return n.list
+}
+
+// readingNotes returns what was odd about a message. What is odd about the
+// messages in it stays in them.
+func readingNotes(m *message.Message) []string {
+	var n notes
 	var walk func(p *message.Part)
 	walk = func(p *message.Part) {
 		for _, note := range p.Header.Notes {
-			add(note)
+			n.add(note)
 		}
 		for _, note := range p.Notes {
-			add(note)
+			n.add(note)
 		}
 		if !p.IsMessage() {
 			for _, c := range p.Parts {
@@ -155,10 +172,7 @@ func readingNotes(m *message.Message) []string {
 		}
 	}
 	walk(&m.Part)
-	if left > 0 {
-		notes = append(notes, fmt.Sprintf("%d more of the kind", left))
-	}
-	return notes
+	return n.all()
 }
 
 // Expand replaces the words in braces of a template by what the message says;

@@ -27,7 +27,8 @@ type separator struct {
 	found   []*file // in order of the message
 	altered *spliced
 	sum     [32]byte // of altered
-	notes   []string
+	notes   *notes
+	buf     []byte // to copy with
 }
 
 // file is one that is made of an attachment.
@@ -48,6 +49,8 @@ func newSeparator(ctx context.Context, m *message.Message) *separator {
 		parent: map[*message.Part]*message.Part{},
 		// The message may be of another format, and have another name.
 		names: filename.NewSet(store.DocumentFile, messageFile, "message.msg", originalFile),
+		notes: &notes{},
+		buf:   make([]byte, 32<<10),
 	}
 	for p := range m.All() {
 		for _, c := range p.Parts {
@@ -58,7 +61,7 @@ func newSeparator(ctx context.Context, m *message.Message) *separator {
 }
 
 func (s *separator) note(format string, args ...any) {
-	s.notes = append(s.notes, fmt.Sprintf(format, args...))
+	s.notes.add(fmt.Sprintf(format, args...))
 }
 
 // files returns the files of the document, given the message as it was received.
@@ -284,7 +287,7 @@ func (s *separator) index(f *file) (*clean, error) {
 	if f.part.Encoding != message.Base64 {
 		return nil, nil
 	}
-	index, err := cleanBase64(s.ctx, s.m.Raw(s.m.Whole), f.part.Body)
+	index, err := cleanBase64(s.ctx, s.m.Raw(s.m.Whole), f.part.Body, s.buf)
 	if err != nil || index == nil || index.size != f.size {
 		return nil, err
 	}
@@ -334,13 +337,12 @@ func (s *separator) measure(f *file) (err error) {
 }
 
 func (s *separator) copy(w io.Writer, r io.Reader) (n int64, err error) {
-	buf := make([]byte, 32<<10)
 	for {
 		if err := s.ctx.Err(); err != nil {
 			return n, err
 		}
-		k, err := r.Read(buf)
-		w.Write(buf[:k])
+		k, err := r.Read(s.buf)
+		w.Write(s.buf[:k])
 		n += int64(k)
 		if errors.Is(err, io.EOF) {
 			return n, nil

@@ -70,6 +70,7 @@ var separations = []struct{ name, mail, want string }{
 	{"empty part", multi("mixed", plain, part("Content-Type: a/b", "")), ""},
 	{"message", multi("mixed", plain, part("Content-Type: message/rfc822", nested)), "Offer 7.eml message/rfc822 " + strings.TrimSuffix(nested, "\r\n") + "\r\n"},
 	{"message with a name", multi("mixed", plain, part("Content-Type: message/rfc822; name=\"AW: x.y\"", "Subject: a\r\n\r\nb")), "AW_ x.y.eml message/rfc822 Subject: a\r\n\r\nb"},
+	{"message with the name of a file", multi("mixed", plain, part("Content-Type: message/rfc822; name=x.EML", "Subject: a\r\n\r\nb")), "x.EML message/rfc822 Subject: a\r\n\r\nb"},
 	{"message without a subject", multi("mixed", plain, part("Content-Type: message/rfc822", "From: a@b.example\r\n\r\nb")), "attachment.eml message/rfc822 From: a@b.example\r\n\r\nb"},
 	{"message in base64", multi("mixed", plain, encoded("Content-Type: message/rfc822", "Subject: a\n\nb")), "a.eml message/rfc822 Subject: a\n\nb"},
 	{"digest", multi("digest", "\r\nSubject: a\r\n\r\nb", "Subject: c\r\n\r\nd"), "a.eml message/rfc822 Subject: a\r\n\r\nb; c.eml message/rfc822 Subject: c\r\n\r\nd"},
@@ -79,6 +80,7 @@ var separations = []struct{ name, mail, want string }{
 	{"signed, with a footer", multi("mixed", multi("signed", plain, part("Content-Type: application/pgp-signature", "sig")), scan), "scan.pdf* application/pdf %PDF-1.7"},
 	{"encrypted (RFC 3156)", multi("encrypted; protocol=\"application/pgp-encrypted\"", part("Content-Type: application/pgp-encrypted", "Version: 1"), part("Content-Type: application/octet-stream; name=encrypted.asc", "x")), ""},
 	{"encrypted (RFC 8551)", encoded("Content-Type: application/pkcs7-mime; smime-type=enveloped-data; name=smime.p7m", "x"), ""},
+	{"encrypted, with a footer", multi("mixed", encoded("Content-Type: application/pkcs7-mime; smime-type=enveloped-data; name=smime.p7m", "x"), plain), ""},
 	{"signed file", multi("mixed", plain, encoded("Content-Type: application/pkcs7-mime; name=IT01.xml.p7m", "x")), "IT01.xml.p7m* application/pkcs7-mime x"},
 	{"detached signature of nothing", multi("mixed", plain, part("Content-Type: application/pkcs7-signature; name=smime.p7s", "sig")), "smime.p7s application/pkcs7-signature sig"},
 	{"uuencoded in the text", part("Content-Type: text/plain", "a\r\nbegin 644 cat.txt\r\n#0V%T\r\n`\r\nend\r\nb\r\n"), "cat.txt* text/plain Cat"},
@@ -152,5 +154,16 @@ func TestKeepOriginal(t *testing.T) {
 	d := mustMake(t, rawInput([]byte(plain)), Rules{KeepOriginal: true})
 	if len(d.Files) != 2 || d.Files[1].Name != "original.eml" || string(contentOf(t, d.Files[1])) != plain {
 		t.Errorf("%+v", d.Files)
+	}
+}
+
+func TestNotesAreBounded(t *testing.T) {
+	var b strings.Builder
+	for i := range 100 {
+		fmt.Fprintf(&b, "begin 644 %d.txt\r\n#0V%%T\r\n`\r\nend\r\n", i)
+	}
+	d := mustMake(t, rawInput([]byte(part("Content-Type: text/plain", b.String()))), Rules{SeparateAttachments: true})
+	if len(d.Files) != 101 || len(d.Notes) != 21 || d.Notes[20] != "80 more of the kind" {
+		t.Errorf("%d files, %d notes: %q", len(d.Files), len(d.Notes), d.Notes[len(d.Notes)-1])
 	}
 }

@@ -127,7 +127,7 @@ func TestCleanBase64(t *testing.T) {
 	m := mustRead(t, []byte(raw))
 	body := m.Whole
 	body.Start += 6
-	c, err := cleanBase64(t.Context(), strings.NewReader(raw), body)
+	c, err := cleanBase64(t.Context(), strings.NewReader(raw), body, make([]byte, 1000))
 	if err != nil || c == nil || c.size != int64(len(content)) || !c.seekable() {
 		t.Fatalf("%+v, %v", c, err)
 	}
@@ -143,7 +143,7 @@ func TestCleanBase64(t *testing.T) {
 	}
 	for _, s := range []string{"QUJD!", "QUJD\r\n--", "QUI=QUI=", "QUJDR", "QUI===", "Q\x00UJD"} {
 		m := mustRead(t, []byte(s))
-		if c, err := cleanBase64(t.Context(), strings.NewReader(s), m.Whole); c != nil || err != nil {
+		if c, err := cleanBase64(t.Context(), strings.NewReader(s), m.Whole, make([]byte, 2)); c != nil || err != nil {
 			t.Errorf("%q: %v, %v", s, c, err)
 		}
 	}
