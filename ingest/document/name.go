@@ -163,7 +163,7 @@ func messageName(m *message.Message, p *message.Part) string {
 			name = h.Text("Subject")
 		}
 	}
-	return filename.CleanTitle(name, "attachment") + ".eml"
+	return filename.Clean(filename.CleanTitle(name, "attachment")+".eml", "attachment.eml")
 }
 
 // pathless returns a file name without the folders of the machine it comes from

@@ -71,6 +71,7 @@ var separations = []struct{ name, mail, want string }{
 	{"message", multi("mixed", plain, part("Content-Type: message/rfc822", nested)), "Offer 7.eml message/rfc822 " + strings.TrimSuffix(nested, "\r\n") + "\r\n"},
 	{"message with a name", multi("mixed", plain, part("Content-Type: message/rfc822; name=\"AW: x.y\"", "Subject: a\r\n\r\nb")), "AW_ x.y.eml message/rfc822 Subject: a\r\n\r\nb"},
 	{"message with the name of a file", multi("mixed", plain, part("Content-Type: message/rfc822; name=x.EML", "Subject: a\r\n\r\nb")), "x.EML message/rfc822 Subject: a\r\n\r\nb"},
+	{"message with a long subject", multi("mixed", plain, part("Content-Type: message/rfc822", "Subject: "+strings.Repeat("漢", 80)+"\r\n\r\nb")), strings.Repeat("漢", 65) + ".eml message/rfc822 Subject: " + strings.Repeat("漢", 80) + "\r\n\r\nb"},
 	{"message without a subject", multi("mixed", plain, part("Content-Type: message/rfc822", "From: a@b.example\r\n\r\nb")), "attachment.eml message/rfc822 From: a@b.example\r\n\r\nb"},
 	{"message in base64", multi("mixed", plain, encoded("Content-Type: message/rfc822", "Subject: a\n\nb")), "a.eml message/rfc822 Subject: a\n\nb"},
 	{"digest", multi("digest", "\r\nSubject: a\r\n\r\nb", "Subject: c\r\n\r\nd"), "a.eml message/rfc822 Subject: a\r\n\r\nb; c.eml message/rfc822 Subject: c\r\n\r\nd"},

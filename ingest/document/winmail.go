@@ -67,7 +67,7 @@ func (s *separator) winmail(f *file, index *clean) (contents []*file, whole bool
 		switch {
 		case a.IsMessage():
 			c.mediaType = "application/ms-tnef"
-			c.name = filename.CleanTitle(of, "attachment") + ".tnef"
+			c.name = filename.Clean(filename.CleanTitle(of, "attachment")+".tnef", "attachment.tnef")
 		default:
 			if c.mediaType == unknownType {
 				c.mediaType = typeOfName(of)
