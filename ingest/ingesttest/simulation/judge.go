@@ -143,7 +143,7 @@ func (w *world) judgeEntry(e ledger.Entry, filed map[string]int, needed map[stri
 			w.violated(Groundless, about, "%s: %s (the process died %d times before it was finished)", what, e.Cause, w.deaths[at])
 		}
 	case ledger.Discarded:
-		if !w.discarded[at] {
+		if !w.discarded[at] && !w.gaveUp(at) {
 			w.violated(Lost, about, "%s is discarded, which nobody asked for", what)
 		}
 	}
@@ -158,6 +158,19 @@ func (w *world) content(at place) *content {
 		}
 	}
 	return nil
+}
+
+// gaveUp reports whether a person discarded a message with the same bytes, which
+// holds wherever it comes up again.
+func (w *world) gaveUp(at place) bool {
+	if c := w.content(at); c != nil {
+		for there := range c.appeared {
+			if w.discarded[there] {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // claimed reports whether an entry that is not finished has prepared the
