@@ -68,6 +68,7 @@ func TestDiskInTrouble(t *testing.T) {
 	for _, folder := range []string{"documents", "state"} {
 		t.Run(folder+" full", func(t *testing.T) {
 			o := newTroubled(t, false)
+			o.folder("INBOX/Filed") // or looking for it and the daemon would both make it
 			d := o.mount(folder, 2)
 			mail := mailgen.New(7, mailgen.Moderate())
 			total := 0

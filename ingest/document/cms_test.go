@@ -47,7 +47,7 @@ func TestOpaqueSigned(t *testing.T) {
 		{"BER", opaque(signedData(0x100, der(0x124, der(4, inner[:50]), der(4), der(4, inner[50:])))), files},
 		{"pieces of a definite length", opaque(signedData(0, der(0x24, der(4, inner[:50]), der(4, inner[50:])))), files},
 		{"without saying so", strings.Replace(opaque(signedData(0, der(4, inner))), "smime-type=signed-data; ", "", 1), files},
-		{"HTML", opaque(signedData(0, der(4, multi("related", html, logo)))), []string{"smime.html text/html " + strings.SplitN(html, "\r\n\r\n", 2)[1]}},
+		{"HTML", opaque(signedData(0, der(4, multi("related", htmlPart, logo)))), []string{"smime.html text/html " + strings.SplitN(htmlPart, "\r\n\r\n", 2)[1]}},
 		{"signed twice", opaque(signedData(0, der(4, opaque(signedData(0, der(4, inner)))))), files},
 		{"encrypted", opaque(der(0x30, oidEnveloped, der(0xa0, der(0x30)))), nil},
 		{"another element", opaque(strings.Replace(signedData(0, der(4, inner)), "\x31\x02\x30\x00", "\x30\x02\x30\x00", 1)), nil},

@@ -130,6 +130,9 @@ func (s *Source) secure(ctx context.Context, bottom *deadline.Conn) (*stream, st
 		if err == nil {
 			err = s.checkGreeting(first)
 		}
+		if err == nil {
+			err = s.refusedGreeting(plain)
+		}
 		if err != nil {
 			return nil, "", err
 		}
@@ -173,7 +176,22 @@ func (s *Source) awaitGreeting(ctx context.Context, top *stream) error {
 	if err != nil {
 		return s.noGreeting(ctx, err)
 	}
-	return s.checkGreeting(first)
+	if err := s.checkGreeting(first); err != nil {
+		return err
+	}
+	return s.refusedGreeting(top)
+}
+
+// refusedGreeting explains a greeting by which the server does not let anybody
+// in (RFC 9051 7.1.5). The IMAP client may see only that the connection ends.
+func (s *Source) refusedGreeting(top *stream) error {
+	line := top.greeting()
+	typ, _, _ := strings.Cut(strings.ToUpper(strings.TrimPrefix(line, "* ")), " ")
+	switch typ {
+	case "BYE", "NO", "BAD":
+		return s.explainStatus(readGreeting, statusLine(line))
+	}
+	return nil
 }
 
 // startTLS reads the greeting and has the server begin TLS (RFC 9051 6.2.1).

@@ -71,6 +71,26 @@ func (s *stream) peek() (byte, error) {
 	return first[0], nil
 }
 
+// maxGreeting bounds the first line.
+const maxGreeting = 8 << 10
+
+// greeting returns the first line, without its end, after peek; all of it stays
+// unread. It returns what there is of a line that does not end.
+func (s *stream) greeting() string {
+	line, err := io.ReadAll(s.start)
+	for next := make([]byte, 1); err == nil && len(line) < maxGreeting && !bytes.HasSuffix(line, []byte("\n")); {
+		// One by one: what follows may be encrypted otherwise.
+		if _, err = io.ReadFull(s.Conn, next); err == nil {
+			line = append(line, next[0])
+		}
+	}
+	if err != nil {
+		err = s.keep(err)
+	}
+	s.start = bytes.NewReader(line)
+	return string(bytes.TrimRight(line, "\r\n"))
+}
+
 // Read implements [io.Reader]. The end is io.ErrUnexpectedEOF: a literal that
 // ends with the connection would else look complete to the IMAP client.
 func (s *stream) Read(p []byte) (int, error) {
