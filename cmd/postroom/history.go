@@ -140,6 +140,8 @@ func lineOf(e ledger.Entry) historyLine {
 		h.Outcome, h.Reason, h.At, h.Document = "quarantined", e.Cause, e.Updated, ""
 	case e.State == ledger.Discarded:
 		h.Outcome, h.Reason, h.At, h.Document = "discarded", e.Cause, e.Updated, ""
+	case e.Location == "" && (e.State == ledger.Filed || e.State == ledger.Settled):
+		h.Outcome, h.Reason = "forgotten", "its document was removed for good"
 	case e.Duplicate:
 		h.Outcome, h.DuplicateOf = "duplicate", e.DocumentID
 	}

@@ -203,7 +203,7 @@ func TestForgetCommand(t *testing.T) {
 	if v := o.verify(0); v.Verified.Documents != 5 {
 		t.Errorf("%+v", v)
 	}
-	if r := o.run("history"); strings.Contains(r.out, d.Title) {
+	if r := o.run("history"); strings.Contains(r.out, d.Title) || strings.Count(r.out, "forgotten") != 1 {
 		t.Errorf("the history still has its title:\n%s", r.out)
 	}
 	o.configure("folders: [Inbox, Inbox/Sub]\nafter_filing: delete")
@@ -359,6 +359,54 @@ func TestBackupAndRestore(t *testing.T) {
 	if r := o.run("backup", filepath.Join(o.dir, "none", "b.tar")); r.status != 1 {
 		t.Errorf("into no folder: status %d", r.status)
 	}
+}
+
+// What is quarantined while a backup is being written is in it whole, as the
+// ledger in it says; of what is missing, that is said.
+func TestBackupWhileMessagesAreQuarantined(t *testing.T) {
+	o := newOffice(t, dovecot.Options{})
+	o.configure(`folders: [Inbox]`)
+	o.quarantine(note(70))
+	c, err := (&settings{config: filepath.Join(o.dir, "config.yaml")}).load(io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	b := &backingUp{config: c, tar: tar.NewWriter(&out), written: make(map[string]bool)}
+	if err := b.folder(t.Context(), quarantineDir(c), "quarantine"); err != nil {
+		t.Fatal(err)
+	}
+	o.quarantine(note(71))
+	if err := errors.Join(b.ledger(t.Context(), filepath.Join(t.TempDir(), "copy.db")), b.tar.Close()); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for r := tar.NewReader(&out); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, h.Name)
+	}
+	if emls := strings.Count(strings.Join(names, "\n"), ".eml"); emls != 2 || b.messages != 2 || len(b.lost) != 0 || len(names) != 7 {
+		t.Errorf("%d messages, lost %q, files %q", b.messages, b.lost, names)
+	}
+
+	raws, err := filepath.Glob(filepath.Join(quarantineDir(c), "*.eml"))
+	if err != nil || len(raws) != 2 {
+		t.Fatalf("%q, %v", raws, err)
+	}
+	if err := os.Remove(raws[0]); err != nil {
+		t.Fatal(err)
+	}
+	r := o.run("backup", "-")
+	if r.status != 0 || !strings.HasPrefix(r.out, "quarantine/") {
+		t.Errorf("status %d", r.status)
+	}
+	contains(t, r.err, filepath.Base(raws[0])+" is missing in quarantine", "retry")
 }
 
 func (o *office) quarantined() string {

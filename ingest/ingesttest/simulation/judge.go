@@ -143,10 +143,26 @@ func (w *world) judgeEntry(e ledger.Entry, filed map[string]int, needed map[stri
 			w.violated(Groundless, about, "%s: %s (the process died %d times before it was finished)", what, e.Cause, w.deaths[at])
 		}
 	case ledger.Discarded:
-		if !w.discarded[at] && !w.gaveUp(at) {
+		if !w.givenUp(at) {
 			w.violated(Lost, about, "%s is discarded, which nobody asked for", what)
 		}
 	}
+}
+
+// givenUp reports whether a person tried to discard the message at a place, or
+// the same one at another place of its mailbox.
+func (w *world) givenUp(at place) bool {
+	if w.discarded[at] {
+		return true
+	}
+	if c := w.content(at); c != nil {
+		for other := range c.appeared {
+			if w.discarded[other] {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // content returns what the message says that is, or was, at a place; nil if
@@ -158,19 +174,6 @@ func (w *world) content(at place) *content {
 		}
 	}
 	return nil
-}
-
-// gaveUp reports whether a person discarded a message with the same bytes, which
-// holds wherever it comes up again.
-func (w *world) gaveUp(at place) bool {
-	if c := w.content(at); c != nil {
-		for there := range c.appeared {
-			if w.discarded[there] {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // claimed reports whether an entry that is not finished has prepared the
