@@ -201,9 +201,16 @@ func (v *verifying) unknown(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if f != nil {
-			v.found(*f)
+		if f == nil {
+			continue
 		}
+		// It may have been removed while it was being looked at.
+		if _, err := v.Repository.Verify(ctx, p.Location); errors.Is(err, store.ErrNotFound) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		v.found(*f)
 	}
 	return nil
 }

@@ -104,6 +104,9 @@ func (a archive) verify(ctx context.Context, location string) (r store.Report, e
 		return r, nil
 	}
 	names, err := a.names(location)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: %w", store.ErrNotFound, err) // removed meanwhile
+	}
 	if err != nil {
 		return r, err
 	}
