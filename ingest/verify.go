@@ -204,11 +204,13 @@ func (v *verifying) unknown(ctx context.Context) error {
 		if f == nil {
 			continue
 		}
-		// It may have been removed while it was being looked at.
-		if _, err := v.Repository.Verify(ctx, p.Location); errors.Is(err, store.ErrNotFound) {
-			continue
-		} else if err != nil {
-			return err
+		if p.ID != "" {
+			// It may have been removed while it was being looked at.
+			if _, err := v.Repository.Verify(ctx, p.Location); errors.Is(err, store.ErrNotFound) {
+				continue
+			} else if err != nil {
+				return err
+			}
 		}
 		v.found(*f)
 	}

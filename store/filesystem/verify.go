@@ -210,6 +210,9 @@ func (c *counter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// systemFolders are what a file system keeps at its own top.
+var systemFolders = []string{"lost+found", "System Volume Information", "$RECYCLE.BIN"}
+
 // levels match the names of the folders above documents, below the source's.
 var levels = []*regexp.Regexp{
 	regexp.MustCompile(`^[0-9]{4}$`), regexp.MustCompile(`^[0-9]{2}$`), regexp.MustCompile(`^[0-9]{2}$`),
@@ -223,7 +226,7 @@ func (a archive) Places(ctx context.Context, sources ...string) iter.Seq2[store.
 			return
 		}
 		for _, name := range names {
-			if name == incoming || len(sources) > 0 && !slices.Contains(sources, name) {
+			if name == incoming || slices.Contains(systemFolders, name) || len(sources) > 0 && !slices.Contains(sources, name) {
 				continue
 			}
 			more, err := a.walk(ctx, name, levels, func(p store.Place) bool { return yield(p, nil) })

@@ -47,6 +47,9 @@ func TestReadBeside(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(string(f), "invoices", "2026", "01", "04"), 0o700); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Mkdir(filepath.Join(string(f), "lost+found"), 0o000); err != nil {
+		t.Fatal(err)
+	}
 	identity := r.(*filesystem.Repository).Identity()
 	a, err := filesystem.Read(string(f), identity)
 	if err != nil {
