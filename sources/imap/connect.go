@@ -109,6 +109,11 @@ func (s *Source) connect(ctx context.Context, report func(sources.Step)) (*conn,
 	}
 	report(sources.Step{Name: "tls", Detail: detail})
 
+	if err := s.refusedGreeting(stream); err != nil {
+		raw.Close()
+		report(sources.Step{Name: "sign-in", Err: err})
+		return nil, err
+	}
 	c := s.newConn(stream)
 	if err := s.signIn(ctx, c); err != nil {
 		c.close()
@@ -129,9 +134,6 @@ func (s *Source) secure(ctx context.Context, bottom *deadline.Conn) (*stream, st
 		first, err := s.firstByte(ctx, bottom, plain.peek)
 		if err == nil {
 			err = s.checkGreeting(first)
-		}
-		if err == nil {
-			err = s.refusedGreeting(plain)
 		}
 		if err != nil {
 			return nil, "", err
@@ -176,10 +178,7 @@ func (s *Source) awaitGreeting(ctx context.Context, top *stream) error {
 	if err != nil {
 		return s.noGreeting(ctx, err)
 	}
-	if err := s.checkGreeting(first); err != nil {
-		return err
-	}
-	return s.refusedGreeting(top)
+	return s.checkGreeting(first)
 }
 
 // refusedGreeting explains a greeting by which the server does not let anybody

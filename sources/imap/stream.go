@@ -52,8 +52,9 @@ type stream struct {
 	held    bool
 	pending []byte
 
-	mu    sync.Mutex
-	cause error
+	mu     sync.Mutex
+	cause  error
+	closed bool // by the client
 }
 
 // newStream returns the stream of conn, which is bottom itself or TLS on it.
@@ -143,11 +144,34 @@ func (s *stream) Write(p []byte) (int, error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	if s.held {
+		// The client ends a command that it begins after it has seen the end of
+		// the connection only if the write of it fails.
+		if err := s.ended(); err != nil {
+			return 0, err
+		}
 		s.pending = append(s.pending, p...)
 		return len(p), nil
 	}
 	n, err := s.Conn.Write(p)
 	return n, s.keep(err)
+}
+
+// ended returns why nothing can be written any more, nil if it may be.
+func (s *stream) ended() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cause == nil && s.closed {
+		return net.ErrClosed
+	}
+	return s.cause
+}
+
+// Close implements [io.Closer].
+func (s *stream) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	return s.Conn.Close()
 }
 
 // hold keeps back what is written until release.

@@ -103,3 +103,36 @@ func TestIdleStreamHoldsNoBuffer(t *testing.T) {
 		}
 	}
 }
+
+// A command begun after the client has seen the end of the connection must fail,
+// held back or not: nobody else would ever tell who waits for its answer.
+func TestHeldWritesFailAtTheEnd(t *testing.T) {
+	for what, end := range map[string]func(*stream, net.Conn){
+		"closed by the client": func(s *stream, _ net.Conn) { s.Close() },
+		"closed by the server": func(s *stream, server net.Conn) {
+			server.Close()
+			if _, err := s.Read(make([]byte, 1)); err == nil {
+				t.Error("read past the end")
+			}
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			server, client := net.Pipe()
+			defer server.Close()
+			defer client.Close()
+			bottom, err := deadline.New(client, deadline.Limits{Silence: time.Minute, Write: time.Minute})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := newStream(bottom, bottom)
+			s.hold()
+			if _, err := s.Write([]byte("A1 NOOP\r\n")); err != nil {
+				t.Error(err)
+			}
+			end(s, server)
+			if _, err := s.Write([]byte("A2 NOOP\r\n")); err == nil {
+				t.Error("written")
+			}
+		})
+	}
+}
