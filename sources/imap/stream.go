@@ -86,7 +86,7 @@ func (s *stream) greeting() string {
 		}
 	}
 	if err != nil {
-		err = s.keep(err)
+		_ = s.keep(err) // who reads on is told
 	}
 	s.start = bytes.NewReader(line)
 	return string(bytes.TrimRight(line, "\r\n"))
