@@ -19,8 +19,14 @@ import (
 // TestLargeMessageNeedsLittleMemory files a message of 150 MB in a process of
 // its own and looks at the most memory that held.
 func TestLargeMessageNeedsLittleMemory(t *testing.T) {
+	for name, rules := range map[string]string{"whole": "", "separated": "separate_attachments: true\nkeep_original: true"} {
+		t.Run(name, func(t *testing.T) { largeMessage(t, rules) })
+	}
+}
+
+func largeMessage(t *testing.T, rules string) {
 	o := newOffice(t, dovecot.Options{})
-	o.configure("")
+	o.configure(rules)
 	var raw bytes.Buffer
 	if err := mailgen.New(1).WriteLarge(&raw, 150<<20); err != nil {
 		t.Fatal(err)
@@ -38,7 +44,11 @@ func TestLargeMessageNeedsLittleMemory(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out.Bytes())
 	}
-	o.judge()
+	if rules == "" {
+		o.judge()
+	} else if docs := o.filed(); len(docs) != 1 || len(docs[0].Files) < 3 || docs[0].Origin.Size != int64(raw.Len()) {
+		t.Errorf("%d documents", len(docs))
+	}
 	t.Logf("peak RSS %.1f MB", float64(peak)/1e6)
 	if peak == 0 || peak > 64e6 {
 		t.Errorf("peak RSS %d bytes, limit 64 MB", peak)
