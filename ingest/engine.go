@@ -109,6 +109,9 @@ func New(c Config) *Engine {
 // what is in hand, within Grace, and returns.
 func (e *Engine) Run(ctx context.Context) error {
 	if err := e.Adopt(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // stopped before it had begun; what is left is done at the next start
+		}
 		return err
 	}
 	var wg sync.WaitGroup

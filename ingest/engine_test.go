@@ -610,3 +610,15 @@ func TestUnknownName(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A stop while it begins is a stop like any other.
+func TestStopWhileItBegins(t *testing.T) {
+	w := ingesttest.New()
+	fill(w, 2)
+	p := start(t, w, t.TempDir(), func(m *ingest.Mailbox) { m.Formerly = []string{"old"} })
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := p.Run(ctx); err != nil {
+		t.Error(err)
+	}
+}
