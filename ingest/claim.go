@@ -14,15 +14,14 @@ var errClaimed = errors.New("the same message is still being filed from another 
 
 // claimed finds out what has become of a document that other messages of the
 // mailbox have prepared and not finished, and finishes that for them: their
-// folders may never be polled again. If it is in the repository, it is recorded
-// and returned; else they no longer claim it. It returns errClaimed when it is
-// in the hands of another poll, which will know. The turn of the document is
-// held.
-func (b *batch) claimed(id string, by ledger.Entry) (*ledger.Document, error) {
+// folders may never be polled again. If it is in the repository, it is recorded;
+// else they no longer claim it. It returns errClaimed when it is in the hands of
+// another poll, which will know. The turn of the document is held.
+func (b *batch) claimed(id string, by ledger.Entry) error {
 	var others []ledger.Entry
 	for e, err := range b.e.Ledger.Entries(b.work, ledger.Query{Source: b.Name, States: []ledger.State{ledger.Prepared}}) {
 		if err != nil {
-			return nil, local("read ledger", err)
+			return local("read ledger", err)
 		}
 		if e.DocumentID == id && (e.Folder != by.Folder || e.Key != by.Key) {
 			others = append(others, e)
@@ -30,17 +29,10 @@ func (b *batch) claimed(id string, by ledger.Entry) (*ledger.Document, error) {
 	}
 	for _, e := range others {
 		if err := b.finishClaim(e); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	switch d, err := b.e.Ledger.Document(b.work, id); {
-	case err == nil:
-		return &d, nil
-	case errors.Is(err, ledger.ErrNotFound):
-		return nil, nil
-	default:
-		return nil, local("read ledger", err)
-	}
+	return nil
 }
 
 // finishClaim records that the document an entry has prepared is in the

@@ -8,8 +8,9 @@
 //	prepared → put it in the repository → record filed → settle it on its
 //	server → record settled
 //
-// poll.go holds the steps of a folder, file.go those of a message, settle.go
-// what follows on the server. Every step may be repeated: the id of a document
+// poll.go holds the steps of a folder, batch.go how messages are fetched
+// together, file.go the steps of a message, settle.go what follows on the
+// server. Every step may be repeated: the id of a document
 // comes from what its message holds, the repository keeps an id once, and the
 // ledger says how far each message had come.
 package ingest
