@@ -39,7 +39,7 @@ func (b *batch) file(e *ledger.Entry, raw *spool.Blob, m *sources.Message) error
 	if leftOut, err := b.leaveOut(e, raw, d, header); leftOut || err != nil {
 		return err
 	}
-	back, err := b.e.documents.take(b.work, b.Name+"\x00"+string(identity.Content[:]))
+	back, err := b.e.documents.take(b.work, alike(b.Name, identity.Content))
 	if err != nil {
 		return local("wait for the same message", err)
 	}
@@ -63,6 +63,9 @@ func (b *batch) file(e *ledger.Entry, raw *spool.Blob, m *sources.Message) error
 		return local(fmt.Sprintf("put message %s, %.60q, into repository", e.Key, d.Title), err)
 	}
 }
+
+// alike is the turn of all messages of a source with that content.
+func alike(source string, content [32]byte) string { return source + "\x00" + string(content[:]) }
 
 // leaveOut forgets a message that the filter does not take. One whose document
 // was determined, or that a person puts back from quarantine, is taken.
@@ -131,8 +134,8 @@ func (b *batch) read(e ledger.Entry, raw *spool.Blob, m *sources.Message) (d *st
 // prepare records what the document will be. Done is true when there is nothing
 // to file: the message is a duplicate, or has to wait for one.
 func (b *batch) prepare(e *ledger.Entry, d *store.Document, f document.Fingerprint) (done bool, err error) {
-	for _, old := range b.Formerly {
-		known, err := b.e.Ledger.Document(b.work, document.ID(old, f, ""))
+	for _, name := range append([]string{b.Name}, b.Formerly...) {
+		known, err := b.e.Ledger.Document(b.work, document.ID(name, f, ""))
 		if err == nil && !known.Forgotten.IsZero() {
 			return true, b.duplicate(*e, d, known)
 		}
@@ -191,18 +194,18 @@ func (b *batch) prepare(e *ledger.Entry, d *store.Document, f document.Fingerpri
 // known returns the document that the message was filed as already, nil if there
 // is none. Where it may have been, but that cannot be shown, it marks d.
 func (b *batch) known(d *store.Document, f document.Fingerprint) (*ledger.Document, error) {
-	alike, err := b.e.Ledger.Like(b.work, b.Name, d.Origin.SHA256, f.Content, f.MessageID)
+	filed, err := b.e.Ledger.Like(b.work, b.Name, d.Origin.SHA256, f.Content, f.MessageID)
 	if err != nil {
 		return nil, local("read ledger", err)
 	}
-	for i := range alike {
-		if alike[i].SHA256 == d.Origin.SHA256 {
-			return &alike[i], nil
+	for i := range filed {
+		if filed[i].SHA256 == d.Origin.SHA256 {
+			return &filed[i], nil
 		}
 	}
 	possible := ""
-	for i := range alike {
-		switch a := &alike[i]; {
+	for i := range filed {
+		switch a := &filed[i]; {
 		case a.Likeness.Content != f.Content:
 			// Another message, by another sender or writer, with its Message-ID.
 			possible = cmp.Or(possible, a.ID)

@@ -56,7 +56,7 @@ func (e *Engine) Forget(ctx context.Context, id string) (ledger.Document, error)
 	if !ok {
 		return d, errors.New("documents cannot be removed from this type of repository")
 	}
-	back, err := e.documents.take(ctx, d.ID)
+	back, err := e.documents.take(ctx, alike(d.Source, d.Likeness.Content))
 	if err != nil {
 		return d, err
 	}

@@ -46,3 +46,30 @@ func TestForgottenIsNotFiledAgain(t *testing.T) {
 		}
 	}
 }
+
+// What was forgotten is not filed again as something much like another document.
+func TestForgottenIsNotFiledAsAVariant(t *testing.T) {
+	w := ingesttest.New()
+	dir := t.TempDir()
+	w.Server.Deliver("Inbox", written["first"])
+	w.Server.Deliver("Sub", mail(1))
+	once(t, start(t, w, dir, nil))
+	w.Server.Deliver("Sub", written["plainer"])
+	if s := once(t, start(t, w, dir, nil)); s.Filed != 1 {
+		t.Fatalf("%+v", s)
+	}
+	e, err := w.Ledger.Entry(t.Context(), "orders", "Inbox", "1/1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Ledger.Forget(t.Context(), ledger.Document{ID: e.DocumentID, Source: "orders", SHA256: e.SHA256}); err != nil {
+		t.Fatal(err)
+	}
+	key := w.Server.Deliver("Sub", written["first"])
+	if s := once(t, start(t, w, dir, nil)); s.Filed != 0 || s.Duplicates != 0 {
+		t.Errorf("%+v", s)
+	}
+	if e, err := w.Ledger.Entry(t.Context(), "orders", "Sub", key); err != nil || e.State != ledger.Discarded {
+		t.Errorf("%s, %v", e.State, err)
+	}
+}
