@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"postroom/ingest/ledger"
+	"postroom/ingest/message"
+	"postroom/sources"
 	"postroom/store"
 )
 
@@ -17,7 +19,18 @@ type Event struct {
 	Bytes  int64           // with Filed, Duplicate and Quarantined: size of the message
 	Entry  ledger.Entry    // as recorded; zero with Listed
 	Doc    *store.Document // with Filed; nil if an earlier attempt had put it there
-	Err    error           // with Failed
+	Err    error           // with Failed and Quarantined
+
+	// Header is that of the message, and Doc the document made of it, with
+	// Examined; nil if it has none. What becomes of the message, in an event that
+	// follows, may still change Doc.
+	Header *message.Header
+	// LeftOut is the key of the configuration by which the message is left out,
+	// with Skipped; else empty.
+	LeftOut string
+	// Action is what is to be done with the message on its server, if Entry is
+	// Filed or Quarantined.
+	Action sources.Action
 }
 
 // Kind is the kind of an event.
@@ -29,7 +42,8 @@ const (
 	Duplicate               // the message had been filed already
 	Quarantined             // the message was put into quarantine
 	Failed                  // the message could not be handled now; it will be tried again
-	Skipped                 // the message needs nothing now: done before, gone, or not yet due
+	Skipped                 // the message is not filed now: left out, done before, gone, or not yet due
+	Examined                // the message was fetched and read
 )
 
 // Summary is what one mailbox came to.

@@ -30,6 +30,7 @@ func (b *batch) file(e *ledger.Entry, raw *spool.Blob, m *sources.Message) error
 		return err
 	}
 	d, identity, header, err := b.read(*e, raw, m)
+	b.tell(Event{Kind: Examined, Entry: *e, Doc: d, Header: header})
 	switch {
 	case errors.As(err, new(*messageError)):
 		return b.quarantine(*e, raw, m, header, err)
@@ -85,7 +86,7 @@ func (b *batch) leaveOut(e *ledger.Entry, raw *spool.Blob, d *store.Document, h 
 		return false, local("write ledger", err)
 	}
 	b.log.Debug("left out", zap.String("key", e.Key), zap.String("by", key))
-	b.tell(Event{Kind: Skipped, Entry: *e})
+	b.tell(Event{Kind: Skipped, Entry: *e, LeftOut: key})
 	return true, nil
 }
 

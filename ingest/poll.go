@@ -319,14 +319,17 @@ func (p *poll) news() error {
 		var entries []ledger.Entry
 		taken := make([]sources.Ref, 0, len(refs))
 		for _, r := range refs {
-			switch leftOut, _ := filter.Listed(r); {
-			case leftOut == "":
+			leftOut, _ := filter.Listed(r)
+			switch leftOut {
+			case "":
 				taken = append(taken, r)
 				continue
-			case leftOut == document.OnlyUnread:
+			case document.OnlyUnread:
 				again = append(again, r.Key)
 			}
-			p.tell(Event{Kind: Skipped, Entry: ledger.Entry{Source: p.Name, Folder: p.folder.ID, FolderPath: p.folder.Path, Key: r.Key}})
+			p.tell(Event{Kind: Skipped, LeftOut: leftOut, Entry: ledger.Entry{
+				Source: p.Name, Folder: p.folder.ID, FolderPath: p.folder.Path, Key: r.Key, Size: r.Size, Received: r.Received,
+			}})
 		}
 		if len(taken) > 0 {
 			if entries, err = p.begin(taken); err != nil {
@@ -373,6 +376,9 @@ func (p *poll) begin(refs []sources.Ref) ([]ledger.Entry, error) {
 // tell passes an event on, with the names of source and folder.
 func (p *poll) tell(ev Event) {
 	ev.Source, ev.Folder = p.Name, p.folder.Path
+	if s := ev.Entry.State; s == ledger.Filed || s == ledger.Quarantined {
+		ev.Action = p.action(ev.Entry)
+	}
 	p.stats.count(ev)
 	p.e.Observe(ev)
 }

@@ -35,6 +35,8 @@ func (t *tally) observe(ev ingest.Event) {
 		t.left = make(map[[2]string]int)
 	}
 	switch {
+	case ev.Kind == ingest.Examined:
+		return // what became of it follows
 	case ev.Kind == ingest.Listed:
 		t.left[of] += ev.Listed
 		t.total += int64(ev.Listed)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -65,6 +66,42 @@ func useRepository(c *config.Config) (store.Repository, error) {
 		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil
+}
+
+// filing tells what is in a repository, beside the process that has it open.
+type filing struct {
+	archive *filesystem.Archive // nil: it has not been made yet
+}
+
+func (f filing) Find(ctx context.Context, k store.Key) (store.Receipt, error) {
+	if f.archive == nil {
+		return store.Receipt{}, store.ErrNotFound
+	}
+	return f.archive.Find(ctx, k)
+}
+
+func (f filing) Place(d *store.Document) string { return filesystem.Place(d) }
+
+func (f filing) Close() error {
+	if f.archive == nil {
+		return nil
+	}
+	return f.archive.Close()
+}
+
+// openFiling opens the repository of the configuration for reading.
+func openFiling(c *config.Config) (filing, error) {
+	at := place{key: "repository.path", path: c.Repository.Path}
+	if _, there, err := at.folder(); err != nil {
+		return filing{}, err
+	} else if !there {
+		identities, err := readIdentities(c.StateDir)
+		if err != nil || identities[at.path] == "" {
+			return filing{}, err
+		}
+	}
+	r, err := readRepository(c)
+	return filing{r}, err
 }
 
 // openRepository opens the repository of the configuration. One that was used

@@ -15,11 +15,17 @@ import (
 )
 
 func newRun() *cobra.Command {
-	var once, asJSON bool
+	var once, dry, asJSON bool
 	var names []string
 	cmd := &cobra.Command{
 		Use: "run", Short: "Watch the mailboxes and file what arrives", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case once && dry:
+				return dryRun(cmd, names, asJSON)
+			case dry:
+				return usage("--dry-run needs --once: it shows what one poll of every source would do")
+			}
 			if !once {
 				if asJSON {
 					return usage("--json needs --once; for a log in JSON use --log-format json")
@@ -30,6 +36,7 @@ func newRun() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&once, "once", false, "poll every source once, print a summary, and end")
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "with --once: show what would be done with each message, and change nothing anywhere")
 	cmd.Flags().StringArrayVar(&names, "source", nil, "only the source of this `NAME` (may be repeated)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "with --once: print the summary as JSON")
 	return cmd

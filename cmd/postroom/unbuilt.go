@@ -22,7 +22,6 @@ func notBuilt() []unbuilt {
 		{command: "secret"},
 		{command: "sign-in"},
 		{command: "status"},
-		{command: "run", flag: "dry-run"},
 		{command: "check", flag: "forbidden", value: true},
 	}
 }

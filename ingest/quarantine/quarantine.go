@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"postroom/ingest/spool"
@@ -44,18 +45,45 @@ type Record struct {
 
 // Quarantine is a folder of quarantined messages. It may be used concurrently,
 // for different ids.
-type Quarantine struct{ dir string }
+type Quarantine struct {
+	dir string
+	dry *dry // nil: it is written to
+}
 
 // Open returns the quarantine in dir, which is made when the first message
 // comes.
-func Open(dir string) *Quarantine { return &Quarantine{dir} }
+func Open(dir string) *Quarantine { return &Quarantine{dir: dir} }
 
-func (q *Quarantine) path(id, ext string) string { return filepath.Join(q.dir, id+ext) }
+// ReadOnly returns the quarantine as one that nothing changes: what is kept or
+// removed there stays as it is, and what is renamed is found by its new id.
+func (q *Quarantine) ReadOnly() *Quarantine {
+	return &Quarantine{dir: q.dir, dry: &dry{names: make(map[string]string)}}
+}
+
+// dry is what was renamed in a quarantine that is not written to.
+type dry struct {
+	mu    sync.Mutex
+	names map[string]string // by the new id
+}
+
+func (q *Quarantine) path(id, ext string) string {
+	if q.dry != nil {
+		q.dry.mu.Lock()
+		defer q.dry.mu.Unlock()
+		if name, ok := q.dry.names[id]; ok {
+			id = name
+		}
+	}
+	return filepath.Join(q.dir, id+ext)
+}
 
 // Keep writes the message and its record, replacing an earlier one of that id.
 // When it returns nil, both survive a loss of power. A nil raw keeps the record
 // alone.
 func (q *Quarantine) Keep(r Record, raw *spool.Blob) error {
+	if q.dry != nil {
+		return nil
+	}
 	if err := os.MkdirAll(q.dir, 0o700); err != nil {
 		return fmt.Errorf("make quarantine: %w", err)
 	}
@@ -163,6 +191,9 @@ func (q *Quarantine) Export(id string, w io.Writer) error {
 
 // Rename gives a message another id. Renaming one that is not here is no error.
 func (q *Quarantine) Rename(from, to string) error {
+	if q.dry != nil {
+		return q.alias(from, to)
+	}
 	for _, ext := range []string{".json", ".eml"} {
 		if err := durable.Patiently(func() error { return os.Rename(q.path(from, ext), q.path(to, ext)) }); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("rename quarantined message: %w", err)
@@ -174,8 +205,26 @@ func (q *Quarantine) Rename(from, to string) error {
 	return nil
 }
 
+// alias is Rename where nothing is written.
+func (q *Quarantine) alias(from, to string) error {
+	if _, err := q.Record(from); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	q.dry.mu.Lock()
+	defer q.dry.mu.Unlock()
+	name := from
+	if earlier, ok := q.dry.names[from]; ok {
+		name = earlier
+	}
+	q.dry.names[to] = name
+	return nil
+}
+
 // Remove removes the message. Removing one that is not here is no error.
 func (q *Quarantine) Remove(id string) error {
+	if q.dry != nil {
+		return nil
+	}
 	for _, ext := range []string{".eml", ".json"} {
 		if err := durable.Patiently(func() error { return os.Remove(q.path(id, ext)) }); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove quarantined message: %w", err)

@@ -27,7 +27,13 @@ func (r *Repository) lookUp(k store.Key) (store.Receipt, error) {
 		r.days.forget(day, name)
 		return store.Receipt{}, store.ErrNotFound
 	}
-	id, description, err := r.verify(location)
+	return archive{r.root}.receipt(k, location)
+}
+
+// receipt returns the receipt of the document, which is in the folder if it is
+// anywhere.
+func (a archive) receipt(k store.Key, location string) (store.Receipt, error) {
+	id, description, err := a.whole(location)
 	if err != nil {
 		return store.Receipt{}, fmt.Errorf("folder %s: %w", location, err)
 	}
@@ -37,20 +43,20 @@ func (r *Repository) lookUp(k store.Key) (store.Receipt, error) {
 	return store.Receipt{Location: location, Description: description}, nil
 }
 
-// verify returns the id of the document in the folder, and the SHA-256 of its
+// whole returns the id of the document in the folder, and the SHA-256 of its
 // description, after comparing its files
 // with its description by name and size. What is no whole document stands in
 // the way of this document alone, so the error then wraps store.ErrRefused.
-func (r *Repository) verify(folder string) (id string, sum [32]byte, err error) {
+func (a archive) whole(folder string) (id string, sum [32]byte, err error) {
 	damaged := func(err error) (string, [32]byte, error) {
 		return "", sum, fmt.Errorf("%w: it is no whole document: %w", store.ErrRefused, err)
 	}
-	if info, err := r.root.Lstat(folder); err != nil {
+	if info, err := a.root.Lstat(folder); err != nil {
 		return "", sum, err
 	} else if !info.IsDir() {
 		return damaged(errors.New("not a folder"))
 	}
-	description, err := r.root.ReadFile(path.Join(folder, store.DocumentFile))
+	description, err := a.root.ReadFile(path.Join(folder, store.DocumentFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return damaged(err)
 	}
@@ -62,7 +68,7 @@ func (r *Repository) verify(folder string) (id string, sum [32]byte, err error) 
 		return damaged(err)
 	}
 	for _, f := range d.Files {
-		info, err := r.root.Lstat(path.Join(folder, f.Name))
+		info, err := a.root.Lstat(path.Join(folder, f.Name))
 		if errors.Is(err, fs.ErrNotExist) {
 			return damaged(err)
 		}

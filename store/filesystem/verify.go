@@ -20,7 +20,10 @@ import (
 )
 
 // Archive is a repository opened for reading alone. It is a [store.Verifier].
-type Archive struct{ archive }
+type Archive struct {
+	archive
+	days *days
+}
 
 var _ store.Verifier = (*Archive)(nil)
 
@@ -44,7 +47,9 @@ func Read(path, identity string) (*Archive, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read repository %s: %w", name, err)
 	}
-	return &Archive{archive{root}}, nil
+	a := &Archive{archive: archive{root}}
+	a.days = newDays(maxRemembered, a.listDay)
+	return a, nil
 }
 
 // exactIdentity returns an error if the file of the identity is not as it was
