@@ -55,7 +55,7 @@ type Mailbox struct {
 	Rules          document.Rules
 }
 
-// Config is what an engine works with. Everything but Observe is needed.
+// Config is what an engine works with. Everything down to Log is needed.
 type Config struct {
 	Mailboxes  []Mailbox
 	Ledger     ledger.Ledger
@@ -63,6 +63,9 @@ type Config struct {
 	Spool      *spool.Spool
 	Quarantine *quarantine.Quarantine
 	Log        *zap.Logger
+	// Version is that of the program: a message in quarantine is tried again by
+	// another one. May be empty.
+	Version string
 
 	// Observe is told what happens, by several goroutines at once. It must not
 	// block.
@@ -120,9 +123,10 @@ func (e *Engine) Run(ctx context.Context) error {
 		wg.Go(func() { m.run(ctx) })
 	}
 	wg.Go(func() {
-		for pause(ctx, sweepInterval) {
-			if err := e.sweepQuarantine(ctx); err != nil && ctx.Err() == nil {
-				e.Log.Warn("sweep quarantine", zap.Error(err))
+		var waiting reminder
+		for more := true; more; more = pause(ctx, sweepInterval) {
+			if err := errors.Join(e.sweepQuarantine(ctx), waiting.remind(ctx, e)); err != nil && ctx.Err() == nil {
+				e.Log.Warn("look after the quarantine", zap.Error(err))
 			}
 		}
 	})
@@ -286,6 +290,9 @@ type mailbox struct {
 	folders turnstile
 	// reached is closed once the server has answered for the first time.
 	reached chan struct{}
+	// reconsidered is set once what is in quarantine was looked at for a change of
+	// the rules. For the polls of every folder, of which there is one at a time.
+	reconsidered bool
 
 	mu        sync.Mutex
 	src       sources.Source
@@ -322,6 +329,11 @@ func (m *mailbox) once(ctx context.Context) Summary {
 		sum.Error = errors.Join(errors.New(sum.Error), err).Error()
 	}
 	sum.Owed = owed
+	waiting, err := m.e.Ledger.Count(context.WithoutCancel(ctx), m.Name)
+	if err != nil {
+		sum.Error = errors.Join(errors.New(sum.Error), err).Error()
+	}
+	sum.InQuarantine = waiting[ledger.Quarantined] + waiting[ledger.Parked]
 	sum.Failed = len(owed)
 	return sum
 }

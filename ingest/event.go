@@ -55,8 +55,11 @@ type Summary struct {
 	Failed      int     `json:"failed"`
 	Bytes       int64   `json:"bytes"`
 	Seconds     float64 `json:"seconds"`
-	Error       string  `json:"error,omitempty"`
-	Remedy      string  `json:"remedy,omitempty"`
+	// InQuarantine is how many messages wait there for a person, whenever they came
+	// there; only in a summary of Once.
+	InQuarantine int    `json:"in_quarantine"`
+	Error        string `json:"error,omitempty"`
+	Remedy       string `json:"remedy,omitempty"`
 
 	// Owed are the messages that wait for another try, and those that Once had in
 	// hand when something else failed: they have no RetryAt. Once counts all of

@@ -24,7 +24,7 @@ import (
 // only for trouble on our side.
 func (b *batch) file(e *ledger.Entry, raw *spool.Blob, m *sources.Message) error {
 	if n, _ := interrupted(*e); n > maxAlone {
-		return b.quarantine(*e, raw, m, nil, fmt.Errorf("the process died %d times with this message in hand; it was not read", n))
+		return b.quarantine(*e, raw, m, nil, fmt.Errorf(causeDied, n))
 	}
 	if done, err := b.givenUp(*e, raw); done || err != nil {
 		return err
@@ -37,7 +37,7 @@ func (b *batch) file(e *ledger.Entry, raw *spool.Blob, m *sources.Message) error
 	case err != nil:
 		return local("read message", err)
 	}
-	if leftOut, err := b.leaveOut(e, raw, d, header); leftOut || err != nil {
+	if leftOut, err := b.leaveOut(e, raw, m, d, header); leftOut || err != nil {
 		return err
 	}
 	back, err := b.e.documents.take(b.work, alike(b.Name, identity.Content))
@@ -69,14 +69,18 @@ func (b *batch) file(e *ledger.Entry, raw *spool.Blob, m *sources.Message) error
 func alike(source string, content [32]byte) string { return source + "\x00" + string(content[:]) }
 
 // leaveOut forgets a message that the filter does not take. One whose document
-// was determined, or that a person puts back from quarantine, is taken.
-func (b *batch) leaveOut(e *ledger.Entry, raw *spool.Blob, d *store.Document, h *message.Header) (bool, error) {
-	if e.State == ledger.Prepared || raw.Kept() != "" {
+// was determined, or that a person puts back from quarantine, is taken; one that
+// was put back by itself stays there.
+func (b *batch) leaveOut(e *ledger.Entry, raw *spool.Blob, m *sources.Message, d *store.Document, h *message.Header) (bool, error) {
+	if e.State == ledger.Prepared || raw.Kept() != "" && !b.automatic {
 		return false, nil
 	}
 	key := b.Rules.Only.Delivered(h, raw.Size(), d.Origin.Received)
 	if key == "" {
 		return false, nil
+	}
+	if b.automatic {
+		return true, b.quarantine(*e, raw, m, h, fmt.Errorf("%s of the source leaves this message out by now: discard it, or retry it to have it filed all the same", key))
 	}
 	err := b.held.Drop(context.WithoutCancel(b.work), e.Key)
 	switch {
@@ -289,6 +293,8 @@ func (b *batch) quarantine(e ledger.Entry, raw *spool.Blob, m *sources.Message, 
 		Received: m.Received, Wire: string(m.Wire), Notes: m.Notes, Size: max(e.Size, 0),
 		Reason: cause.Error(), Attempts: e.Attempts, At: time.Now().UTC(),
 	}
+	now := b.trial()
+	r.Rules, r.Version = now.rules, now.version
 	var sum [32]byte
 	if raw != nil {
 		sum = raw.SHA256()

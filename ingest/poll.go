@@ -59,8 +59,12 @@ func (m *mailbox) poll(ctx context.Context, what scope) (partly bool, err error)
 			m.log.Debug("finish prepared documents", zap.Error(err))
 		}
 	}
+	var reconsidering error
+	if what&firstFolder == 0 && len(folders) > 0 {
+		reconsidering = m.reconsider(ctx, src)
+	}
 	partly, err = m.eachFolder(ctx, src, folders, func(p *poll) error { return p.everything(what) })
-	return partly, joinErrors([]error{err, missing})
+	return partly, joinErrors([]error{err, missing, reconsidering})
 }
 
 func (m *mailbox) reachedServer() {
@@ -132,6 +136,9 @@ type poll struct {
 
 	// disposing is what went wrong with dispositions. It holds up nothing else.
 	disposing error
+	// automatic is set where messages are put back from quarantine without a
+	// person.
+	automatic bool
 }
 
 // lease leases the folder and keeps the lease until release.

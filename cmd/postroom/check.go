@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"postroom/cmd/postroom/config"
+	"postroom/ingest"
 	"postroom/ingest/ledger"
 	"postroom/internal/control"
 	"postroom/internal/owner"
@@ -295,7 +296,7 @@ func probeState(ctx context.Context, c *config.Config, logFile string) []finding
 	state, there := place{key: "state_dir", path: c.StateDir}.checkFolder("write")
 	out := []finding{state}
 	if there {
-		out = append(out, probeLedger(ctx, c))
+		out = append(out, probeLedger(ctx, c)...)
 	}
 	for _, p := range []struct {
 		step string
@@ -319,21 +320,43 @@ func probeState(ctx context.Context, c *config.Config, logFile string) []finding
 	return out
 }
 
-func probeLedger(ctx context.Context, c *config.Config) finding {
-	l, err := ledger.ReadSQLite(ctx, ledgerPath(c))
+func probeLedger(ctx context.Context, c *config.Config) []finding {
+	at := place{key: "ledger", path: ledgerPath(c)}
+	l, err := ledger.ReadSQLite(ctx, at.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return findingOf("ledger", "none yet; the first run makes it", nil)
+		return []finding{findingOf("ledger", "none yet; the first run makes it", nil)}
 	}
 	if err != nil {
-		return place{key: "ledger", path: ledgerPath(c)}.finding("ledger", err)
+		return []finding{at.finding("ledger", err)}
 	}
 	n, err := l.Count(ctx, "")
 	total := 0
 	for _, k := range n {
 		total += k
 	}
-	return findingOf("ledger", fmt.Sprintf("%s, %d in quarantine", count(total, "message", "messages"), n[ledger.Quarantined]+n[ledger.Parked]),
-		errors.Join(err, l.Close()))
+	waiting, waitingErr := ingest.InQuarantine(ctx, l, "")
+	return []finding{
+		findingOf("ledger", count(total, "message", "messages"), errors.Join(err, l.Close())),
+		quarantineFinding(waiting, waitingErr),
+	}
+}
+
+// quarantineFinding says how much waits for a person. That is no fault of the
+// system unless it is too much.
+func quarantineFinding(w ingest.Waiting, err error) finding {
+	switch {
+	case err != nil:
+		return findingOf("quarantine", "", err)
+	case w.Messages == 0:
+		return findingOf("quarantine", "empty", nil)
+	}
+	detail := fmt.Sprintf("%s for a person, %.1f MB, the oldest since %s",
+		count(w.Messages, "message waits", "messages wait"), float64(w.Bytes)/1e6, w.Oldest.Format(time.RFC3339))
+	if !w.TooMany() {
+		return findingOf("quarantine", detail+": postroom quarantine list", nil)
+	}
+	return findingOf("quarantine", "", (&sources.Error{Err: errors.New(detail)}).WithRemedy(
+		"look at the reasons with postroom quarantine list: a rule may be wrong for most messages of a source; once it is changed they are tried again by themselves"))
 }
 
 func daemonRuns(c *config.Config) bool {

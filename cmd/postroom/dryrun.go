@@ -66,6 +66,7 @@ func dryRun(cmd *cobra.Command, names []string, asJSON bool) (err error) {
 			return failed(errors.Join(err, d.close()))
 		}
 		p.summary(sum)
+		sum.InQuarantine = 0 // not yet
 		troubles.add(sum)
 		ok = ok && sum.OK()
 		if cmd.Context().Err() != nil {
@@ -131,7 +132,7 @@ func openDryRun(ctx context.Context, c *config.Config, of []*config.Source, dir 
 	}
 	// What is logged would be of things that do not happen.
 	log := zap.NewNop()
-	in := ingest.Config{Ledger: l, Spool: sp, Quarantine: quarantine.Open(quarantineDir(c)), Log: log}
+	in := ingest.Config{Ledger: l, Spool: sp, Quarantine: quarantine.Open(quarantineDir(c)), Log: log, Version: build()}
 	for _, s := range of {
 		in.Mailboxes = append(in.Mailboxes, mailbox(s, log))
 	}

@@ -131,7 +131,13 @@ func (o *office) dry(folders ...string) ([]ingest.Decision, summary, result) {
 	if ok := s.Failed == 0 && s.Quarantined == 0 && s.Error == ""; ok != (r.status == 0) {
 		o.t.Errorf("exit status %d for %+v", r.status, s.summary)
 	}
+	told := make(map[string]bool)
 	for _, d := range s.Messages {
+		if at := d.Folder + " " + d.Key; told[at] {
+			o.t.Errorf("%s is told of again: %+v", at, d)
+		} else {
+			told[at] = true
+		}
 		contains(o.t, text.out, outcomeWords[d.Outcome], d.Key)
 	}
 	return s.Messages, s.summary, text

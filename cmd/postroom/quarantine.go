@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -103,9 +104,9 @@ func listQuarantine(cmd *cobra.Command, asJSON bool) error {
 		return failed(printJSON(cmd.OutOrStdout(), map[string]any{"quarantine": emptyNotNull(records)}))
 	}
 	tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "ID\tSINCE\tSOURCE\tFOLDER\tSUBJECT\tREASON")
+	fmt.Fprintln(tw, "ID\tSINCE\tATTEMPTS\tSOURCE\tFOLDER\tSUBJECT\tREASON")
 	for _, r := range records {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, r.At.Format(time.DateTime), r.Source, printable(r.Folder, 30), printable(r.Subject, 40), printable(r.Reason, 100))
+		fmt.Fprintf(tw, "%s\t%s\t%d\t%s\t%s\t%s\t%s\n", r.ID, r.At.Format(time.DateTime), r.Attempts, r.Source, printable(r.Folder, 30), printable(r.Subject, 40), printable(r.Reason, 100))
 	}
 	return failed(tw.Flush())
 }
@@ -135,7 +136,7 @@ func showQuarantined(cmd *cobra.Command, id string, asJSON bool) error {
 		{"id", r.ID}, {"reason", r.Reason}, {"since", r.At.Format(time.RFC3339)}, {"attempts", fmt.Sprint(r.Attempts)},
 		{"source", r.Source}, {"folder", r.Folder}, {"message", r.Key},
 		{"from", r.From}, {"subject", r.Subject}, {"received", r.Received.Format(time.RFC3339)},
-		{"size", fmt.Sprint(r.Size)}, {"sha256", r.SHA256},
+		{"size", fmt.Sprint(r.Size)}, {"sha256", r.SHA256}, {"tried by", strings.TrimSpace("postroom " + r.Version)},
 	} {
 		fmt.Fprintf(tw, "%s\t%s\n", line[0], printable(line[1], 2000))
 	}

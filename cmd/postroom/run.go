@@ -131,6 +131,9 @@ func (t *troubles) add(s ingest.Summary) {
 	if waiting > 0 {
 		t.note("source %s: %d messages could not be handled; they are tried again at the next poll", s.Name, waiting)
 	}
+	if s.InQuarantine > 0 {
+		t.note("source %s: %s in quarantine for a person: postroom quarantine list", s.Name, count(s.InQuarantine, "message waits", "messages wait"))
+	}
 	switch {
 	case s.Error != "" && s.Remedy != "":
 		t.note("source %s: %s\n  what to do: %s", s.Name, s.Error, s.Remedy)

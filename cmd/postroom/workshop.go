@@ -76,6 +76,7 @@ func openWorkshop(ctx context.Context, c *config.Config, log *zap.Logger, of []*
 	w.engine = ingest.New(ingest.Config{
 		Mailboxes: mailboxes, Ledger: w.ledger, Repository: w.repository,
 		Spool: sp, Quarantine: w.quarantine, Log: log, Observe: observe,
+		Version: build(),
 	})
 	if err := w.engine.Adopt(ctx); err != nil {
 		return nil, failed(err)

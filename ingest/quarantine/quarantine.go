@@ -41,6 +41,11 @@ type Record struct {
 	Attempts int       `json:"attempts"`
 	At       time.Time `json:"at"`
 	Notes    []string  `json:"notes,omitempty"`
+
+	// Rules and Version are the rules of the source, and the version of postroom,
+	// under which it was last tried.
+	Rules   string `json:"rules,omitempty"`
+	Version string `json:"version,omitempty"`
 }
 
 // Quarantine is a folder of quarantined messages. It may be used concurrently,
