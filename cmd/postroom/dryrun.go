@@ -255,6 +255,8 @@ func inWords(d ingest.Decision) string {
 		detail("of", "%.12s  %s, the same bytes", d.DuplicateOf, d.Location)
 	case d.DuplicateOf != "":
 		detail("of", "%.12s  %s, recognised by what it holds", d.DuplicateOf, d.Location)
+	case d.Outcome == ingest.WouldFile && d.Files == nil:
+		detail("document", "%.12s  %s, which is there already", d.Document, d.Location)
 	case d.Document != "" && d.Outcome != ingest.IsGivenUp:
 		detail("document", "%.12s  %s", d.Document, d.Location)
 	}

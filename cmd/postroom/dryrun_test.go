@@ -308,6 +308,7 @@ func TestDryRunBesideTheDaemon(t *testing.T) {
 	o.deliver("INBOX", note(1))
 	stop := o.start()
 	o.await(1, time.Minute)
+	o.awaitHistory(1)
 	o.deliver("INBOX", note(2))
 	r := o.run("run", "--once", "--dry-run")
 	contains(t, r.out, `file         Inbox`, `"Order 2"`, `filed        Inbox`, `"Order 1"`)
@@ -356,6 +357,7 @@ func TestDryRunAfterCrashes(t *testing.T) {
 	o.configure("folders: [Inbox]\nafter_filing: move\nfiled_folder: Filed\nonly: {subject: [\"Order*\"]}")
 	o.folder("Filed")
 	program := buildProgram(t)
+	o.once() // so that there is a ledger to look into, however early it is killed
 	for n := range 3 {
 		for i := range 300 {
 			o.deliver("INBOX", note(n*300+i))
