@@ -48,7 +48,7 @@ func (w *world) start(dir string) error {
 	}
 	c := ingest.Config{
 		Ledger: record{p, w.ledger}, Repository: repository{p},
-		Spool: sp, Quarantine: w.quarantine, Log: zap.NewNop(),
+		Spool: sp, Quarantine: w.quarantine, Log: zap.NewNop(), Version: fmt.Sprint(p.number),
 	}
 	for _, b := range w.boxes {
 		c.Mailboxes = append(c.Mailboxes, ingest.Mailbox{
