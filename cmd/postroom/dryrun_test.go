@@ -16,6 +16,7 @@ import (
 	goimap "github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
 
+	"postroom/cmd/postroom/config"
 	"postroom/ingest"
 	"postroom/internal/dovecot"
 	"postroom/internal/mailgen"
@@ -340,14 +341,32 @@ func TestDryRunInTrouble(t *testing.T) {
 	}
 }
 
-// TestDryRunJSON is JSON also of no source, no message and several sources.
+// TestDryRunJSON: what is printed bit by bit is one object, also of no source and
+// of no message.
 func TestDryRunJSON(t *testing.T) {
-	var out bytes.Buffer
-	p := &decisions{out: &out, asJSON: true}
-	p.begin()
-	p.end()
-	if !json.Valid(out.Bytes()) {
-		t.Errorf("%s", out.Bytes())
+	for _, messages := range [][]int{{}, {0}, {2, 0, 1}} {
+		var out bytes.Buffer
+		p := &decisions{out: &out, asJSON: true}
+		p.begin()
+		for i, n := range messages {
+			p.source(&config.Source{Name: fmt.Sprint("source", i)})
+			for range n {
+				p.message(ingest.Decision{Folder: "In\"box\n", Outcome: ingest.WouldFail, Reason: "<why>"})
+			}
+			p.summary(ingest.Summary{Name: fmt.Sprint("source", i), Failed: n})
+		}
+		p.end()
+		var got dryReport
+		text := out.String()
+		if err := json.Unmarshal([]byte(text), &got); err != nil || p.failure != nil || len(got.Sources) != len(messages) || strings.Count(text, `"name"`) != len(messages) {
+			t.Fatalf("%v, %v\n%s", err, p.failure, text)
+		}
+		for i, s := range got.Sources {
+			if s.Name != fmt.Sprint("source", i) || s.Failed != messages[i] || len(s.Messages) != messages[i] || s.Messages == nil ||
+				len(s.Messages) > 0 && (s.Messages[0].Folder != "In\"box\n" || s.Messages[0].Reason != "<why>") {
+				t.Errorf("%+v", s)
+			}
+		}
 	}
 }
 
@@ -367,4 +386,22 @@ func TestDryRunAfterCrashes(t *testing.T) {
 		said, sum, _ := o.dry("INBOX", "Filed")
 		o.compare(said, sum)
 	}
+}
+
+// TestDryRunUnderANewName: what is known and kept under the former name counts.
+func TestDryRunUnderANewName(t *testing.T) {
+	o := newOffice(t, dovecot.Options{})
+	o.configure(strings.Replace(needsNumber, "NUMBER", `Order (1)$`, 1))
+	for i := range 3 {
+		o.deliver("INBOX", note(i))
+	}
+	o.once()
+	o.deliver("INBOX", note(3))
+	config := strings.Replace(o.file("config.yaml"), "name: office\n    type: imap", "name: archive\n    formerly: [office]\n    type: imap", 1)
+	o.replaceConfig(strings.Replace(config, `Order (1)$`, `Order ([12])$`, 1))
+	said, sum, _ := o.dry("INBOX", "INBOX/Failed")
+	if n := outcomes(said); n[ingest.WouldFile] != 1 || n[ingest.WouldQuarantine] != 2 || n[ingest.IsFiled] != 1 {
+		t.Errorf("%v", n)
+	}
+	o.compare(said, sum)
 }
