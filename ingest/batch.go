@@ -121,7 +121,7 @@ func (b *batch) take(key string) (ledger.Entry, bool) {
 func (b *batch) without(e ledger.Entry) (fetch bool, err error) {
 	switch e.State {
 	case ledger.Filed, ledger.Quarantined:
-		b.tell(Event{Kind: Skipped, Entry: e})
+		b.tell(Event{Kind: Known, Entry: e})
 		b.owe(e)
 		return false, nil
 	case ledger.Prepared:

@@ -149,8 +149,8 @@ func (d *DryRun) observe(ev Event) {
 	case ev.Kind == Examined:
 		d.read[at] = ev
 		return
-	case ev.Kind == Skipped && ev.LeftOut == "" && !ev.Entry.Updated.Before(d.begun):
-		return // it was told of when it was handled before, in this dry run
+	case ev.Kind == Known && !ev.Entry.Updated.Before(d.begun):
+		return // it was handled, and told of, in this dry run
 	}
 	read := d.read[at]
 	delete(d.read, at)
@@ -180,8 +180,11 @@ func decision(ev, read Event) Decision {
 	default:
 		out.Outcome = skipped(ev)
 	}
-	if ev.LeftOut != "" {
+	switch {
+	case ev.LeftOut != "":
 		out.Reason = ev.LeftOut
+	case out.Outcome == IsGivenUp && out.Reason == "":
+		out.Reason = "its document was removed for good"
 	}
 	if h := read.Header; h != nil {
 		out.Subject, out.From = h.Text("Subject"), h.Text("From")
@@ -214,12 +217,15 @@ func (out *Decision) describe(d *store.Document) {
 }
 
 func skipped(ev Event) Outcome {
-	if ev.LeftOut != "" {
+	switch e := ev.Entry; {
+	case ev.LeftOut != "":
 		return IsLeftOut
+	case (e.State == ledger.Filed || e.State == ledger.Settled) && e.Location != "":
+		return IsFiled
 	}
 	switch ev.Entry.State {
 	case ledger.Filed, ledger.Settled:
-		return IsFiled
+		return IsGivenUp // its document was forgotten
 	case ledger.Quarantined, ledger.Parked:
 		return IsQuarantined
 	case ledger.Discarded:

@@ -42,7 +42,8 @@ const (
 	Duplicate               // the message had been filed already
 	Quarantined             // the message was put into quarantine
 	Failed                  // the message could not be handled now; it will be tried again
-	Skipped                 // the message is not filed now: left out, done before, gone, or not yet due
+	Skipped                 // the message is not to be filed: left out, gone, or given up
+	Known                   // the message was handled before: it is done but for a disposition, or not yet due
 	Examined                // the message was fetched and read
 )
 

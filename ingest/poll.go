@@ -374,7 +374,7 @@ func (p *poll) begin(refs []sources.Ref) ([]ledger.Entry, error) {
 	return slices.DeleteFunc(entries, func(e ledger.Entry) bool {
 		done := e.State.Final() || e.RetryAt.After(now)
 		if done {
-			p.tell(Event{Kind: Skipped, Entry: e})
+			p.tell(Event{Kind: Known, Entry: e})
 		}
 		return done
 	}), nil

@@ -18,6 +18,7 @@ import (
 
 	"postroom/cmd/postroom/config"
 	"postroom/ingest"
+	"postroom/ingest/ledger"
 	"postroom/internal/dovecot"
 	"postroom/internal/mailgen"
 	"postroom/store"
@@ -175,6 +176,10 @@ func (o *office) compare(said []ingest.Decision, summed summary) {
 		case ingest.WouldFile, ingest.WouldDuplicate, ingest.WouldQuarantine:
 			if l.Outcome != string(d.Outcome) || l.Document != d.Document || l.DuplicateOf != d.DuplicateOf || l.Reason != d.Reason ||
 				l.Location != d.Location || !l.Received.Equal(d.Received) || l.Size != d.Size {
+				o.t.Errorf("%s: said %+v, did %+v", at, d, l)
+			}
+		case ingest.IsGivenUp:
+			if did && (l.Outcome != "discarded" || l.Reason != d.Reason) {
 				o.t.Errorf("%s: said %+v, did %+v", at, d, l)
 			}
 		default:
@@ -404,4 +409,37 @@ func TestDryRunUnderANewName(t *testing.T) {
 		t.Errorf("%v", n)
 	}
 	o.compare(said, sum)
+}
+
+// TestDryRunOfWhatIsNotToBeFiled: forgotten and discarded messages are told of,
+// by their old keys and by new ones.
+func TestDryRunOfWhatIsNotToBeFiled(t *testing.T) {
+	o := newOffice(t, dovecot.Options{})
+	o.configure(strings.Replace(needsNumber, "NUMBER", `Order (1)$`, 1))
+	for i := range 3 {
+		o.deliver("INBOX", note(i))
+	}
+	o.once()
+	for _, l := range o.history() {
+		args := []string{"forget", "--yes", l.Document}
+		if l.Outcome == "quarantined" {
+			args = []string{"quarantine", "discard", (&ledger.Entry{Source: l.Source, Folder: l.Folder, Key: l.ServerID}).QuarantineID()}
+		}
+		if r := o.run(args...); r.status != 0 {
+			t.Fatalf("%+v", r)
+		}
+	}
+	o.deliver("INBOX", note(4))
+	o.configure("folders: [Inbox, Inbox/Failed]")
+	for i := range 2 {
+		said, sum, _ := o.dry("INBOX", "INBOX/Failed")
+		if n := outcomes(said); n[ingest.WouldFile] != 1 || n[ingest.IsGivenUp] != 3 || n[ingest.IsFiled] != i || len(said) != 4+i {
+			t.Errorf("%v", n)
+		}
+		o.compare(said, sum)
+		o.deliver("INBOX", note(5))
+		if err := o.server.Renumber("office", "INBOX/Failed"); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
