@@ -5,18 +5,18 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"hash"
 	"io"
+	"math"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
-	"golang.org/x/net/html"
-	"golang.org/x/net/html/atom"
 	"golang.org/x/text/unicode/norm"
 
 	"postroom/ingest/message"
@@ -143,103 +143,54 @@ func date(t time.Time) string {
 func (i *fingerprinter) texts(d *digest, parts []*message.Part) error {
 	d.begin("text")
 	defer d.end()
-	w := &squeezer{w: d}
+	w := squeezers.Get().(*squeezer)
+	defer squeezers.Put(w)
+	w.w, w.rest = d, w.rest[:0]
+	parts = slices.DeleteFunc(parts, func(p *message.Part) bool { return p == nil })
+	length := int64(0)
 	for _, p := range parts {
-		if p == nil {
-			continue
-		}
-		if err := i.text(w, p); err != nil {
+		length += p.Body.Len()
+	}
+	for _, p := range parts {
+		if err := i.text(w, p, length <= maxPiece/4); err != nil {
 			return fmt.Errorf("read text: %w", err)
 		}
 	}
 	return w.flush()
 }
 
-func (i *fingerprinter) text(w io.Writer, p *message.Part) error {
+// maxPage is the longest HTML that is held in memory.
+const maxPage = 128 << 10
+
+// text writes the text of a part. Short says that all texts together are shorter
+// than a piece of a squeezer: where these are cut then does not depend on how the
+// text is read.
+func (i *fingerprinter) text(w *squeezer, p *message.Part, short bool) error {
+	if err := i.ctx.Err(); err != nil {
+		return err
+	}
+	html := p.Type == "text/html"
+	if (short || html && p.Body.Len() <= maxPage) && (p.Encoding == message.Identity || p.Encoding == message.Base64 || p.Encoding == message.QuotedPrintable) {
+		t, err := i.m.Text(p, math.MaxInt32)
+		if err != nil {
+			return err
+		}
+		if html {
+			return visible(w, strings.NewReader(t.String))
+		}
+		_, err = w.WriteString(t.String)
+		return err
+	}
 	_, r, err := i.m.OpenText(p)
 	if err != nil {
 		return err
 	}
 	r = until{i.ctx, r}
-	if p.Type == "text/html" {
+	if html {
 		return visible(w, r)
 	}
 	_, err = io.Copy(w, r)
 	return err
-}
-
-// visible writes what a reader of HTML sees, and where its links and pictures
-// lead. Where a link only repeats its own text it may have been made of plain
-// text, and is left out.
-func visible(w io.Writer, r io.Reader) error {
-	z := html.NewTokenizer(r)
-	z.SetMaxBuf(1 << 20)
-	hidden := 0 // elements open whose text is not shown
-	var link string
-	var text strings.Builder
-	closeLink := func() error {
-		said, to := compact(text.String()), compact(link)
-		link = ""
-		text.Reset()
-		if to == "" || to == said || strings.TrimPrefix(to, "mailto:") == said || strings.TrimSuffix(to, "/") == said || "http://"+said == to {
-			return nil
-		}
-		_, err := io.WriteString(w, "\x00"+to+"\x00")
-		return err
-	}
-	for {
-		kind := z.Next()
-		switch kind {
-		case html.ErrorToken:
-			err := z.Err()
-			if errors.Is(err, html.ErrBufferExceeded) {
-				// One tag of a megabyte: what follows counts as it stands.
-				_, err = io.Copy(w, io.MultiReader(strings.NewReader(string(z.Buffered())), r))
-			}
-			if errors.Is(err, io.EOF) {
-				err = nil
-			}
-			return errors.Join(err, closeLink())
-		case html.TextToken:
-			if hidden > 0 {
-				continue
-			}
-			t := string(z.Text())
-			if link != "" && text.Len() < 4096 {
-				text.WriteString(t)
-			}
-			if _, err := io.WriteString(w, t); err != nil {
-				return err
-			}
-		case html.StartTagToken, html.SelfClosingTagToken, html.EndTagToken:
-			name, more := z.TagName()
-			tag := atom.Lookup(name)
-			switch tag {
-			case atom.Style, atom.Script, atom.Title:
-				if kind == html.StartTagToken {
-					hidden++
-				} else if kind == html.EndTagToken && hidden > 0 {
-					hidden--
-				}
-			case atom.A:
-				if err := closeLink(); err != nil {
-					return err
-				}
-			}
-			for more && kind != html.EndTagToken {
-				var key, value []byte
-				key, value, more = z.TagAttr()
-				switch {
-				case tag == atom.A && string(key) == "href":
-					link = string(value)
-				case tag == atom.Img && string(key) == "src":
-					if _, err := io.WriteString(w, "\x00"+compact(string(value))+"\x00"); err != nil {
-						return err
-					}
-				}
-			}
-		}
-	}
 }
 
 // numbered are names that Exchange gives to what has none.
@@ -256,11 +207,11 @@ func (i *fingerprinter) file(p *message.Part, depth int) (content, strict string
 	if numbered.MatchString(name) {
 		name = ""
 	}
-	h := sha256.New()
-	if _, err := io.Copy(h, until{i.ctx, i.m.Open(p)}); err != nil {
+	sum, err := i.m.Sum(i.ctx, p)
+	if err != nil {
 		return "", "", fmt.Errorf("read attachment: %w", err)
 	}
-	return fmt.Sprintf("%x %s", h.Sum(nil), name), "", nil
+	return hex.EncodeToString(sum.SHA256[:]) + " " + name, "", nil
 }
 
 // until reads until its context ends.
@@ -282,37 +233,84 @@ func squeeze(s, by string) string {
 	return norm.NFC.String(strings.Join(strings.FieldsFunc(s, blank), by))
 }
 
-func compact(s string) string { return squeeze(s, "") }
-
 // blank reports whether a rune is white space, or cannot be seen.
 func blank(r rune) bool {
 	return unicode.IsSpace(r) || r == '\u200b' || r == '\ufeff' || r == '\u00ad'
 }
 
+// appendCompact appends a text in its composed form, without white space.
+func appendCompact(dst, text []byte) []byte {
+	from := len(dst)
+	ascii := true
+	for i := 0; i < len(text); {
+		c := text[i]
+		if c < utf8.RuneSelf {
+			if c != ' ' && (c < '\t' || c > '\r') {
+				dst = append(dst, c)
+			}
+			i++
+			continue
+		}
+		r, n := utf8.DecodeRune(text[i:])
+		if !blank(r) {
+			dst = append(dst, text[i:i+n]...)
+			ascii = false
+		}
+		i += n
+	}
+	if !ascii && !norm.NFC.IsNormal(dst[from:]) {
+		dst = append(dst[:from], norm.NFC.Bytes(dst[from:])...)
+	}
+	return dst
+}
+
+// maxPiece is how much text is put into its composed form at a time.
+const maxPiece = 64 << 10
+
 // squeezer passes text on in its composed form, without white space.
 type squeezer struct {
 	w    io.Writer
 	rest []byte
+	buf  []byte
 }
+
+// squeezers are those that are not in use.
+var squeezers = sync.Pool{New: func() any { return &squeezer{} }}
 
 func (s *squeezer) Write(p []byte) (int, error) {
 	s.rest = append(s.rest, p...)
-	if len(s.rest) < 64<<10 {
-		return len(p), nil
+	return len(p), s.pass()
+}
+
+func (s *squeezer) WriteString(p string) (int, error) {
+	s.rest = append(s.rest, p...)
+	return len(p), s.pass()
+}
+
+// pass passes on what there is if it is a piece.
+func (s *squeezer) pass() error {
+	if len(s.rest) < maxPiece {
+		return nil
 	}
 	// Up to where neither a rune nor a combination is cut.
 	cut := norm.NFC.LastBoundary(s.rest)
 	if cut <= 0 {
 		cut = len(s.rest)
 	}
-	_, err := io.WriteString(s.w, compact(string(s.rest[:cut])))
+	err := s.write(s.rest[:cut])
 	s.rest = append(s.rest[:0], s.rest[cut:]...)
-	return len(p), err
+	return err
+}
+
+func (s *squeezer) write(b []byte) error {
+	s.buf = appendCompact(s.buf[:0], b)
+	_, err := s.w.Write(s.buf)
+	return err
 }
 
 func (s *squeezer) flush() error {
-	_, err := io.WriteString(s.w, compact(string(s.rest)))
-	s.rest = nil
+	err := s.write(s.rest)
+	s.rest = s.rest[:0]
 	return err
 }
 
@@ -325,7 +323,11 @@ type digest struct {
 func newDigest() *digest { return &digest{all: sha256.New()} }
 
 func (d *digest) begin(name string) {
-	d.one, d.n = sha256.New(), 0
+	if d.one == nil {
+		d.one = sha256.New()
+	}
+	d.one.Reset()
+	d.n = 0
 	io.WriteString(d.one, name)
 	d.one.Write([]byte{0})
 }
@@ -336,8 +338,8 @@ func (d *digest) Write(p []byte) (int, error) {
 }
 
 func (d *digest) end() {
-	d.all.Write(binary.BigEndian.AppendUint64(nil, d.n))
-	d.all.Write(d.one.Sum(nil))
+	var b [8 + sha256.Size]byte
+	d.all.Write(d.one.Sum(binary.BigEndian.AppendUint64(b[:0], d.n)))
 }
 
 func (d *digest) add(name, value string) {

@@ -251,16 +251,18 @@ func (s *separator) attachment(p *message.Part, take bool) error {
 	if isInText(p) {
 		f.mediaType = typeOfName(p.Name)
 	}
-	if err := s.measure(f); err != nil {
-		return err
-	}
-	index, err := s.index(f)
+	sum, err := s.m.Sum(s.ctx, p)
 	if err != nil {
 		return err
 	}
-	f.taken = f.taken && (index != nil || p.Encoding != message.Base64)
+	f.size, f.sum = sum.Size, sum.SHA256
+	f.taken = f.taken && sum.Exact
 	var contents []*file
 	if isWinmail(p) {
+		index, err := s.index(f)
+		if err != nil {
+			return err
+		}
 		var whole bool
 		if contents, whole, err = s.winmail(f, index); err != nil {
 			return err

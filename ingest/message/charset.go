@@ -28,6 +28,12 @@ type charset struct {
 	single  bool // any bytes are text in it, so that fitting says nothing
 }
 
+// superset reports whether ASCII, without the bytes of ISO 2022, is itself in
+// the charset; that others are not is not said.
+func (c *charset) superset() bool {
+	return c.ascii || c.name == "utf-8" || c.single && (strings.HasPrefix(c.name, "iso-8859-") || strings.HasPrefix(c.name, "windows-"))
+}
+
 // decode returns b as UTF-8, with U+FFFD for what is no text in the charset.
 func (c *charset) decode(b []byte) string {
 	text, _, err := transform.Bytes(c.decoder(), b)
@@ -192,6 +198,14 @@ func (t *tolerant) Transform(dst, src []byte, atEOF bool) (nDst, nSrc int, err e
 // guessCharset returns the name of the charset that the text is most likely in.
 // It is one that lookupCharset knows.
 func guessCharset(b []byte) string {
+	if g := guessUnicode(b); g != "" {
+		return g
+	}
+	return guessLegacy(b)
+}
+
+// guessUnicode is guessCharset for what shows its charset; "" if it does not.
+func guessUnicode(b []byte) string {
 	switch {
 	case bytes.HasPrefix(b, []byte("\xef\xbb\xbf")):
 		return "utf-8"
@@ -220,7 +234,7 @@ func guessCharset(b []byte) string {
 	if utf8.Valid(b) {
 		return "utf-8"
 	}
-	return guessLegacy(b)
+	return ""
 }
 
 // guessUTF16 finds UTF-16 without a byte order mark by the zeros of its ASCII.

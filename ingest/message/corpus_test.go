@@ -198,11 +198,11 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		for _, e := range []Encoding{Base64, QuotedPrintable, UUEncode, BinHex} {
-			want, err := io.ReadAll(newDecoder(bytes.NewReader(raw), e))
+			want, err := io.ReadAll(newDecoder(context.Background(), bytes.NewReader(raw), e))
 			if err != nil {
 				t.Fatal(err)
 			}
-			r := newDecoder(bytes.NewReader(raw), e)
+			r := newDecoder(context.Background(), bytes.NewReader(raw), e)
 			var got []byte
 			p := make([]byte, int(size)+1)
 			for {

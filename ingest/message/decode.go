@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"io"
+	"sync"
 )
 
 // decoder is a stream of what lines decode to. Step takes a fragment and appends
@@ -16,6 +17,25 @@ type decoder struct {
 	out   []byte
 	sent  int
 	done  bool
+	base  *base64Decoder // of base64
+
+	block *[]byte // that out was; nil once it was released
+}
+
+// outputs are the buffers of decoders that are not in use.
+var outputs = sync.Pool{New: func() any {
+	b := make([]byte, 0, 8<<10)
+	return &b
+}}
+
+// release gives the buffers back; the content was read, or cannot be.
+func (d *decoder) release() {
+	if d.block != nil {
+		d.lines.release()
+		*d.block = d.out[:0]
+		outputs.Put(d.block)
+		d.block, d.out, d.sent, d.done = nil, nil, 0, true
+	}
 }
 
 func (d *decoder) Read(p []byte) (int, error) {
@@ -23,30 +43,12 @@ func (d *decoder) Read(p []byte) (int, error) {
 		if len(p) == 0 {
 			return 0, nil
 		}
-		d.out, d.sent = d.out[:0], 0
 		if d.done {
+			d.release()
 			return 0, io.EOF
 		}
-		f := d.lines.next()
-		if f == nil {
-			if err := d.lines.readErr(); err != nil {
-				return 0, err
-			}
-			d.done = true
-		} else {
-			d.done = d.step(f)
-		}
-		if d.done && d.flush != nil {
-			d.flush()
-		}
-		// Small lines are put together, so that a Read is worth its call.
-		for !d.done && len(d.out) < 4<<10 && d.lines.pos < d.lines.end {
-			if f = d.lines.next(); f == nil {
-				break
-			}
-			if d.done = d.step(f); d.done && d.flush != nil {
-				d.flush()
-			}
+		if err := d.more(); err != nil {
+			return 0, err
 		}
 	}
 	n := copy(p, d.out[d.sent:])
@@ -54,17 +56,74 @@ func (d *decoder) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// WriteTo implements io.WriterTo.
+func (d *decoder) WriteTo(w io.Writer) (n int64, err error) {
+	n, err = d.writeTo(w)
+	if err == nil {
+		d.release()
+	}
+	return n, err
+}
+
+func (d *decoder) writeTo(w io.Writer) (n int64, err error) {
+	for {
+		if d.sent < len(d.out) {
+			k, err := w.Write(d.out[d.sent:])
+			n += int64(k)
+			d.sent += k
+			if err != nil {
+				return n, err
+			}
+		}
+		if d.done {
+			return n, nil
+		}
+		if err := d.more(); err != nil {
+			return n, err
+		}
+	}
+}
+
+// more decodes some lines, which may be nothing, when all before was sent and
+// it is not done.
+func (d *decoder) more() error {
+	d.out, d.sent = d.out[:0], 0
+	f := d.lines.next()
+	if f == nil {
+		if err := d.lines.readErr(); err != nil {
+			return err
+		}
+		d.done = true
+	} else {
+		d.done = d.step(f)
+	}
+	if d.done && d.flush != nil {
+		d.flush()
+	}
+	// Small lines are put together, so that a Read is worth its call.
+	for !d.done && len(d.out) < 4<<10 && d.lines.pos < d.lines.end {
+		if f = d.lines.next(); f == nil {
+			break
+		}
+		if d.done = d.step(f); d.done && d.flush != nil {
+			d.flush()
+		}
+	}
+	return nil
+}
+
 // newDecoder returns the content of an encoded body.
-func newDecoder(r io.Reader, e Encoding) io.Reader {
+func newDecoder(ctx context.Context, r io.Reader, e Encoding) io.Reader {
 	size := 32 << 10
 	if e == BinHex {
 		size = 4 << 10 // one byte may stand for 255
 	}
-	d := &decoder{lines: newLineReader(context.Background(), r, size)}
+	d := &decoder{lines: newLineReader(ctx, r, size), block: outputs.Get().(*[]byte)}
+	d.out = *d.block
 	switch e {
 	case Base64:
-		b := &base64Decoder{out: &d.out}
-		d.step, d.flush = b.line, b.flush
+		d.base = &base64Decoder{out: &d.out}
+		d.step, d.flush = d.base.line, d.base.flush
 	case QuotedPrintable:
 		d.step = (&quotedDecoder{out: &d.out}).line
 	case UUEncode:
@@ -72,6 +131,7 @@ func newDecoder(r io.Reader, e Encoding) io.Reader {
 	case BinHex:
 		d.step = (&binhexDecoder{fork: dataFork{out: &d.out}}).line
 	default:
+		d.release()
 		return r
 	}
 	return d
@@ -102,17 +162,46 @@ type base64Decoder struct {
 	padded bool // the last unit had padding
 	gap    bool // an empty line, or one that is only punctuation, after data
 	short  bool // the last line was shorter than one before it
+
+	digits int64 // characters that stand for six bits
+	pads   int   // characters of padding
+	other  bool  // there is something else, or digits after padding
+}
+
+// exact reports whether size bytes are all that was in the lines, but for white
+// space.
+func (d *base64Decoder) exact(size int64) bool {
+	rest := d.digits % 4
+	return !d.other && d.pads <= 2 && rest != 1 && size == d.digits/4*3+max(rest-1, 0)
+}
+
+// count looks at the characters of a line.
+func (d *base64Decoder) count(line []byte) {
+	for _, c := range line {
+		switch v := base64Value[c]; {
+		case v < 64:
+			d.digits++
+			d.other = d.other || d.pads > 0
+		case v == 64:
+			d.pads++
+		case v == 255:
+			d.other = true
+		}
+	}
 }
 
 func (d *base64Decoder) line(f *fragment) (done bool) {
 	line := f.data
 	if f.first {
-		line = bytes.TrimRight(line, " \t")
+		if n := len(line); n > 0 && (line[n-1] == ' ' || line[n-1] == '\t') {
+			line = bytes.TrimRight(line, " \t")
+		}
 		if len(line) == 0 && f.last {
 			d.gap = d.gap || d.any
 			return false
 		}
 		if d.any && (d.padded || d.gap || d.short) && d.isAfter(line) {
+			d.count(line)
 			return true
 		}
 		if f.last {
@@ -127,10 +216,18 @@ func (d *base64Decoder) line(f *fragment) (done bool) {
 			d.padded = len(line) > 0 && line[len(line)-1] == '='
 			d.gap = false
 			*d.out = out
+			pads := 0
+			for pads < len(line) && line[len(line)-1-pads] == '=' {
+				pads++
+			}
+			d.other = d.other || d.pads > 0 && pads < len(line)
+			d.pads += pads
+			d.digits += int64(len(line) - pads)
 			return false
 		}
 		*d.out = (*d.out)[:have]
 	}
+	d.count(line)
 	valid := false
 	for _, c := range line {
 		switch v := base64Value[c]; {

@@ -2,6 +2,7 @@ package message
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -16,7 +17,7 @@ func encode64(s string) string { return base64.StdEncoding.EncodeToString([]byte
 
 func decodeAll(t testing.TB, e Encoding, s string) string {
 	t.Helper()
-	b, err := io.ReadAll(newDecoder(strings.NewReader(s), e))
+	b, err := io.ReadAll(newDecoder(context.Background(), strings.NewReader(s), e))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +173,7 @@ func TestDecodeStreams(t *testing.T) {
 			if got := decodeAll(t, tt.e, tt.in); got != string(want) {
 				t.Errorf("%d bytes, want %d", len(got), len(want))
 			}
-			if err := iotest.TestReader(newDecoder(strings.NewReader(tt.in[:20_000]), tt.e), []byte(decodeAll(t, tt.e, tt.in[:20_000]))); err != nil {
+			if err := iotest.TestReader(newDecoder(context.Background(), strings.NewReader(tt.in[:20_000]), tt.e), []byte(decodeAll(t, tt.e, tt.in[:20_000]))); err != nil {
 				t.Error(err)
 			}
 		})

@@ -39,6 +39,7 @@ type Header struct {
 func ReadHeader(r io.Reader) (*Header, error) {
 	limited := &io.LimitedReader{R: r, N: 2 * maxHeader}
 	lines := newLineReader(context.Background(), limited, 16<<10)
+	defer lines.release()
 	h := &headerReader{limit: maxHeader, kind: rootHeader}
 	for f := lines.next(); f != nil; f = lines.next() {
 		if _, done := h.add(f); done {

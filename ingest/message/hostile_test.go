@@ -233,7 +233,7 @@ func BenchmarkOpen(b *testing.B) {
 			b.SetBytes(raw.Size())
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := io.Copy(io.Discard, newDecoder(io.NewSectionReader(raw, 0, raw.Size()), bench.e)); err != nil {
+				if _, err := io.Copy(io.Discard, newDecoder(context.Background(), io.NewSectionReader(raw, 0, raw.Size()), bench.e)); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -21,6 +21,7 @@ import (
 type Message struct {
 	Part // the root, of which Whole is the whole message
 	raw  io.ReaderAt
+	sums sums
 }
 
 // Limits bound what Read keeps of hostile input. A zero field means the default.
@@ -141,7 +142,9 @@ func (m *Message) Raw(r Range) *io.SectionReader {
 // is no encoding is passed over or passed on, as widely used programs do. It
 // returns the same bytes at every call. The error of a Read is one of raw. The
 // memory it needs does not depend on the content.
-func (m *Message) Open(p *Part) io.Reader {
+func (m *Message) Open(p *Part) io.Reader { return m.open(context.Background(), p) }
+
+func (m *Message) open(ctx context.Context, p *Part) io.Reader {
 	if p.Encoding == Identity {
 		return m.Raw(p.Body)
 	}
@@ -149,7 +152,7 @@ func (m *Message) Open(p *Part) io.Reader {
 	if p.data != (Range{}) {
 		data = p.data
 	}
-	return newDecoder(m.Raw(data), p.Encoding)
+	return newDecoder(ctx, m.Raw(data), p.Encoding)
 }
 
 // IsMultipart reports whether the type of the part is multipart, although it may

@@ -76,12 +76,13 @@ func newReader(ctx context.Context, raw io.ReaderAt, size int64, limits Limits) 
 	return &reader{
 		limits: limits,
 		bounds: map[string]int{},
-		lines:  newLineReader(ctx, io.NewSectionReader(raw, 0, size), int(min(scanSize, max(size, 0)+4<<10))),
+		lines:  newLineReader(ctx, io.NewSectionReader(raw, 0, size), scanSize),
 		size:   size,
 	}
 }
 
 func (r *reader) run() error {
+	defer r.lines.release()
 	for f := r.lines.next(); f != nil; f = r.lines.next() {
 		r.line(f)
 	}

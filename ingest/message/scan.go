@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 )
 
 // scanSize is how much of the input is in memory at a time, and so the longest
@@ -39,10 +40,26 @@ type lineReader struct {
 	err  error // of r; io.EOF too
 	mid  bool  // the next fragment continues a line
 	frag fragment
+
+	block *[scanSize]byte // that buf is of; nil once it was released
 }
 
+// blocks are buffers that are not in use.
+var blocks = sync.Pool{New: func() any { return new([scanSize]byte) }}
+
+// newLineReader returns the lines of r, of which it has size bytes, at most
+// scanSize, in memory at a time.
 func newLineReader(ctx context.Context, r io.Reader, size int) *lineReader {
-	return &lineReader{ctx: ctx, r: r, buf: make([]byte, size), lf: -1}
+	block := blocks.Get().(*[scanSize]byte)
+	return &lineReader{ctx: ctx, r: r, buf: block[:size:size], lf: -1, block: block}
+}
+
+// release gives the buffer back. No line may be read, or used, afterwards.
+func (l *lineReader) release() {
+	if l.block != nil {
+		blocks.Put(l.block)
+		l.block, l.buf, l.pos, l.end = nil, nil, 0, 0
+	}
 }
 
 // fill moves what is unread to the front and reads until the buffer is full.

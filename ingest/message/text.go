@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"golang.org/x/text/transform"
@@ -31,6 +32,11 @@ const surveyed = 16 << 10
 // left out (they are Parts), as is a byte order mark. Line ends are as they
 // stand. The error is one of the raw bytes.
 func (m *Message) Text(p *Part, limit int64) (Text, error) {
+	if p.Body.Len() <= maxHeld {
+		if t, ok, err := m.shortText(p, limit); ok || err != nil {
+			return t, err
+		}
+	}
 	t, r, err := m.OpenText(p)
 	if err != nil {
 		return t, err
@@ -39,19 +45,61 @@ func (m *Message) Text(p *Part, limit int64) (Text, error) {
 	if err != nil {
 		return t, err
 	}
-	if int64(len(b)) > limit {
-		t.Cut = true
-		b = b[:limit]
-		for n := 0; n < 3 && !validEnd(b); n++ {
-			b = b[:len(b)-1]
-		}
-	}
-	t.String = string(b)
+	t.cut(string(b), limit)
 	return t, nil
 }
 
+// cut sets the text.
+func (t *Text) cut(s string, limit int64) {
+	if int64(len(s)) > limit {
+		t.Cut = true
+		s = s[:limit]
+		for n := 0; n < 3 && !validEnd(s); n++ {
+			s = s[:len(s)-1]
+		}
+	}
+	t.String = s
+}
+
+// maxHeld is the longest text that is read once only, to be in memory while its
+// charset is judged.
+const maxHeld = 128 << 10
+
+// held has the buffers for such texts that are not in use.
+var held = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// shortText is Text for a part with a short body; ok is false if its content is
+// not short.
+func (m *Message) shortText(p *Part, limit int64) (t Text, ok bool, err error) {
+	b := held.Get().(*bytes.Buffer)
+	defer held.Put(b)
+	b.Reset()
+	if _, err := b.ReadFrom(io.LimitReader(m.openText(p), maxHeld+1)); err != nil {
+		return t, false, err
+	}
+	if b.Len() > maxHeld {
+		return t, false, nil
+	}
+	s := surveys.Get().(*survey)
+	defer surveys.Put(s)
+	s.reset()
+	s.Write(b.Bytes())
+	s.end()
+	c := s.choose(p, &t.Notes)
+	t.Charset = c.name
+	text := ""
+	switch {
+	case !s.high && c.superset(), c.name == "utf-8" && !s.broken:
+		text = b.String()
+	default:
+		text = c.decode(b.Bytes())
+	}
+	t.cut(strings.TrimPrefix(text, "\ufeff"), limit)
+	return t, true, nil
+}
+
 // validEnd reports whether b does not end within a character.
-func validEnd(b []byte) bool {
+func validEnd(b string) bool {
 	for i := 1; i <= 4 && i <= len(b); i++ {
 		switch c := b[len(b)-i]; {
 		case c < 0x80:
@@ -71,7 +119,9 @@ func validEnd(b []byte) bool {
 // text as a stream. It reads the content once before, to judge its charset; the
 // memory it needs does not depend on the length.
 func (m *Message) OpenText(p *Part) (t Text, r io.Reader, err error) {
-	s := &survey{}
+	s := surveys.Get().(*survey)
+	defer surveys.Put(s)
+	s.reset()
 	if _, err := io.Copy(s, m.openText(p)); err != nil {
 		return t, nil, err
 	}
@@ -130,6 +180,11 @@ type survey struct {
 	runes  int64  // characters of several bytes, while it is
 	tail   []byte // a character that is not complete yet
 }
+
+// surveys are those that are not in use.
+var surveys = sync.Pool{New: func() any { return &survey{} }}
+
+func (s *survey) reset() { *s = survey{head: s.head[:0], sample: s.sample[:0]} }
 
 func (s *survey) Write(b []byte) (int, error) {
 	if room := 4<<10 - len(s.head); room > 0 {
@@ -232,6 +287,8 @@ func (s *survey) choose(p *Part, notes *[]string) *charset {
 		guess = guessUTF16(s.head)
 	case s.high && !s.broken && s.runes > 0:
 		guess = "utf-8"
+	case s.high && c != nil && c.decoder != nil && c.single && !c.ascii && guessUnicode(s.sample) == "":
+		return c // any bytes fit
 	case s.high:
 		guess = guessCharset(s.sample)
 		if guess == "utf-8" && s.broken {
