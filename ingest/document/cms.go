@@ -16,9 +16,11 @@ const maxSigned = 4
 // cannot be opened is left as it is.
 func (s *separator) signed(p *message.Part, depth int) error {
 	f := &file{part: p, open: func() io.Reader { return s.m.Open(p) }}
-	if err := s.measure(f); err != nil {
+	sum, err := s.m.Sum(s.ctx, p)
+	if err != nil {
 		return err
 	}
+	f.size = sum.Size
 	index, err := s.index(f)
 	if err != nil {
 		return err

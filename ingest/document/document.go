@@ -179,6 +179,7 @@ func readingNotes(m *message.Message) []string {
 // "{{" and "}}" stand for a brace. White space is collapsed.
 func Expand(template string, in Input) string {
 	var b strings.Builder
+	r := reader{Values: Values{Header: in.Header, Mailbox: in.Mailbox, Folder: in.Folder}}
 	for s := template; s != ""; {
 		switch i := strings.IndexAny(s, "{}"); {
 		case i < 0:
@@ -195,7 +196,10 @@ func Expand(template string, in Input) string {
 				s = ""
 				break
 			}
-			b.WriteString(in.titleWord(word))
+			if word == "date" {
+				r.Received = Arrived(in.Received, in.Header, in.Fetched)
+			}
+			b.WriteString(oneLine(r.header(word)))
 			s = rest
 		}
 	}

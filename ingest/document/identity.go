@@ -235,6 +235,9 @@ func squeeze(s, by string) string {
 
 // blank reports whether a rune is white space, or cannot be seen.
 func blank(r rune) bool {
+	if r > 0xff && r < 0x1680 || r > 0x3000 && r != '\ufeff' {
+		return false
+	}
 	return unicode.IsSpace(r) || r == '\u200b' || r == '\ufeff' || r == '\u00ad'
 }
 

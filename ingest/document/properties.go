@@ -446,9 +446,3 @@ func Arrived(server time.Time, h *message.Header, fetched time.Time) time.Time {
 	}
 	return fetched
 }
-
-// titleWord returns what a word stands for in a title.
-func (in Input) titleWord(word string) string {
-	r := reader{Values: in.Values(nil)}
-	return oneLine(r.header(word))
-}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 
 	"postroom/ingest/message"
 	"postroom/internal/filename"
@@ -28,7 +29,6 @@ type separator struct {
 	altered *spliced
 	sum     [32]byte // of altered
 	notes   *notes
-	buf     []byte // to copy with
 }
 
 // file is one that is made of an attachment.
@@ -50,7 +50,6 @@ func newSeparator(ctx context.Context, m *message.Message) *separator {
 		// The message may be of another format, and have another name.
 		names: filename.NewSet(store.DocumentFile, messageFile, "message.msg", originalFile),
 		notes: &notes{},
-		buf:   make([]byte, 32<<10),
 	}
 	for p := range m.All() {
 		for _, c := range p.Parts {
@@ -289,7 +288,9 @@ func (s *separator) index(f *file) (*clean, error) {
 	if f.part.Encoding != message.Base64 {
 		return nil, nil
 	}
-	index, err := cleanBase64(s.ctx, s.m.Raw(s.m.Whole), f.part.Body, s.buf)
+	block := blocks.Get().(*[blockLength]byte)
+	defer blocks.Put(block)
+	index, err := cleanBase64(s.ctx, s.m.Raw(s.m.Whole), f.part.Body, block[:])
 	if err != nil || index == nil || index.size != f.size {
 		return nil, err
 	}
@@ -330,6 +331,11 @@ func (s *separator) copies(files []*file) error {
 	return nil
 }
 
+const blockLength = 32 << 10
+
+// blocks are buffers to copy with that are not in use.
+var blocks = sync.Pool{New: func() any { return new([blockLength]byte) }}
+
 // measure reads the content of a file for its size and SHA-256.
 func (s *separator) measure(f *file) (err error) {
 	h := sha256.New()
@@ -339,12 +345,14 @@ func (s *separator) measure(f *file) (err error) {
 }
 
 func (s *separator) copy(w io.Writer, r io.Reader) (n int64, err error) {
+	block := blocks.Get().(*[blockLength]byte)
+	defer blocks.Put(block)
 	for {
 		if err := s.ctx.Err(); err != nil {
 			return n, err
 		}
-		k, err := r.Read(s.buf)
-		w.Write(s.buf[:k])
+		k, err := r.Read(block[:])
+		w.Write(block[:k])
 		n += int64(k)
 		if errors.Is(err, io.EOF) {
 			return n, nil

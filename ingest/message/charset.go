@@ -36,11 +36,24 @@ func (c *charset) superset() bool {
 
 // decode returns b as UTF-8, with U+FFFD for what is no text in the charset.
 func (c *charset) decode(b []byte) string {
-	text, _, err := transform.Bytes(c.decoder(), b)
-	if err != nil {
-		return strings.ToValidUTF8(string(b), "\ufffd")
+	t := c.decoder()
+	t.Reset()
+	block := blocks.Get().(*[scanSize]byte)
+	defer blocks.Put(block)
+	var out strings.Builder
+	for rest := b; ; {
+		nDst, nSrc, err := t.Transform(block[:], rest, true)
+		rest = rest[nSrc:]
+		switch {
+		case err == transform.ErrShortDst:
+			out.Write(block[:nDst])
+		case err != nil:
+			return strings.ToValidUTF8(string(b), "\ufffd")
+		default:
+			out.Write(block[:nDst])
+			return out.String()
+		}
 	}
-	return string(text)
 }
 
 // The charsets of golang.org/x/text and the names by which mail calls them,
@@ -239,7 +252,7 @@ func guessUnicode(b []byte) string {
 
 // guessUTF16 finds UTF-16 without a byte order mark by the zeros of its ASCII.
 func guessUTF16(b []byte) string {
-	if len(b) < 4 {
+	if len(b) < 4 || bytes.IndexByte(b, 0) < 0 {
 		return ""
 	}
 	var zero [2]int

@@ -31,7 +31,7 @@ func ParseDate(s string) (time.Time, bool) {
 	if strings.Contains(s, "=?") {
 		s = Decode(s)
 	}
-	var words []string
+	words := make([]string, 0, 16)
 	for i := 0; i < len(s); {
 		switch c := s[i]; {
 		case c == '(':
@@ -85,6 +85,10 @@ type date struct {
 }
 
 func (d *date) word(w string) {
+	if c := w[0]; '0' <= c && c <= '9' {
+		d.figures(w)
+		return
+	}
 	if m := months[w[:min(len(w), 3)]]; m != 0 && letters(strings.TrimRight(w, ".")) {
 		if d.month == 0 {
 			d.month = m
@@ -118,6 +122,11 @@ func (d *date) word(w string) {
 		}
 		return
 	}
+	d.figures(w)
+}
+
+// figures takes a word that is of numbers, if of anything.
+func (d *date) figures(w string) {
 	if d.hour < 0 && strings.ContainsAny(w, ":") {
 		if day, clock, ok := strings.Cut(w, "t"); ok && strings.Count(day, "-") == 2 { // RFC 3339
 			d.word(day)

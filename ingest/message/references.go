@@ -6,8 +6,10 @@ import (
 	"errors"
 	"html"
 	"io"
+	"math"
 	"net/url"
 	"strings"
+	"sync"
 )
 
 // maxReference is the longest reference that is looked at.
@@ -30,12 +32,24 @@ func (m *Message) References(p *Part, parts []*Part) (map[*Part]bool, error) {
 	if len(ids)+len(locations) == 0 {
 		return found, nil
 	}
-	_, text, err := m.OpenText(p)
-	if err != nil {
-		return nil, err
+	var text io.Reader
+	if p.Body.Len() <= maxHeld {
+		t, ok, err := m.shortText(p, math.MaxInt64)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			text = strings.NewReader(t.String)
+		}
+	}
+	if text == nil {
+		var err error
+		if _, text, err = m.OpenText(p); err != nil {
+			return nil, err
+		}
 	}
 	base, _ := url.Parse(p.Location)
-	err = eachReference(text, func(raw []byte) {
+	err := eachReference(text, func(raw []byte) {
 		id := len(raw) >= 4 && (raw[0]|0x20 == 'c' || raw[0] == '&')
 		if !id && len(locations) == 0 {
 			return
@@ -69,16 +83,37 @@ func (m *Message) References(p *Part, parts []*Part) (map[*Part]bool, error) {
 // eachReference calls f with what may be a URL in HTML: the values of attributes
 // and of url() in style sheets, and whatever begins with cid:.
 func eachReference(r io.Reader, f func([]byte)) error {
-	br := bufio.NewReaderSize(r, 32<<10)
+	br := readers.Get().(*bufio.Reader)
+	defer func() {
+		br.Reset(nil)
+		readers.Put(br)
+	}()
+	br.Reset(r)
 	value := make([]byte, 0, maxReference)
 	var last [4]byte // the bytes before, in lower case
 	run := 0         // bytes to come of a value without quotes that was looked at
 	for {
-		c, err := br.ReadByte()
-		if errors.Is(err, io.EOF) {
-			return nil
+		// What cannot be the beginning of a reference is passed over at once.
+		if b, _ := br.Peek(br.Buffered()); len(b) > 4 {
+			n := 0
+			for n < len(b) && !beginsReference[b[n]] {
+				n++
+			}
+			if n >= 4 {
+				for i, c := range b[n-4 : n] {
+					last[i] = lower(c)
+				}
+				run = max(run-n, 0)
+				if _, err := br.Discard(n); err != nil {
+					return err
+				}
+			}
 		}
+		c, err := br.ReadByte()
 		if err != nil {
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
 			return err
 		}
 		last[0], last[1], last[2], last[3] = last[1], last[2], last[3], lower(c)
@@ -121,6 +156,12 @@ func eachReference(r io.Reader, f func([]byte)) error {
 		}
 	}
 }
+
+// readers are buffers that are not in use.
+var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 32<<10) }}
+
+// beginsReference has the bytes at which a reference is looked for.
+var beginsReference = [256]bool{'=': true, '(': true, ':': true}
 
 // endsReference has the bytes at which a value without quotes ends.
 var endsReference = [256]bool{' ': true, '\t': true, '\r': true, '\n': true, '"': true, '\'': true, '<': true, '>': true, ')': true}
