@@ -73,8 +73,8 @@ simulate: ## lets the engine live through SEEDS (1000) worlds full of faults, fr
 test-crash: tools ## kills the program KILLS (200) times while it files from Dovecot
 	go test ./cmd/postroom -count 1 -timeout 0 -run '^TestKilledAtAnyMoment$$' -args -kills $(KILLS)
 
-tools: ## installs the servers that tests run against, where they are missing (Debian)
-	@.ci/need /usr/lib/dovecot/imap=dovecot-imapd /usr/lib/dovecot/pop3=dovecot-pop3d
+tools: ## installs the programs that tests run against, where they are missing (Debian)
+	@.ci/need /usr/lib/dovecot/imap=dovecot-imapd /usr/lib/dovecot/pop3=dovecot-pop3d python3=python3
 
 clean: ## removes what was built
 	rm -rf bin dist

@@ -113,6 +113,9 @@ func whole(t testing.TB, raw []byte) *store.Document {
 	altered := contentOf(t, d.Files[0])
 
 	before, after := mustRead(t, raw), mustRead(t, altered)
+	for p := range before.All() {
+		checkSum(t, before, p)
+	}
 	var oldOutside, newOutside []byte // what is not in a part that was replaced
 	oldEnd, newEnd := int64(0), int64(0)
 	var walk func(p, q *message.Part)
@@ -179,6 +182,30 @@ func whole(t testing.TB, raw []byte) *store.Document {
 	return d
 }
 
+// checkSum checks what is said of a part in short: as it is read, and whether
+// base64 is exact as it is counted character by character.
+func checkSum(t testing.TB, m *message.Message, p *message.Part) {
+	t.Helper()
+	for range 2 {
+		got, err := m.Sum(context.Background(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := readAll(t, m.Open(p))
+		want := message.Sum{Size: int64(len(b)), SHA256: sha256.Sum256(b), Exact: true}
+		if p.Encoding == message.Base64 {
+			clean, err := cleanBase64(context.Background(), m.Raw(m.Whole), p.Body, make([]byte, 100))
+			if err != nil {
+				t.Fatal(err)
+			}
+			want.Exact = clean != nil && clean.size == want.Size
+		}
+		if got != want {
+			t.Fatalf("%s at %v is %+v, want %+v", p.Type, p.Body, got, want)
+		}
+	}
+}
+
 // headerLines returns the lines of a header that are not empty.
 func headerLines(b []byte) []string {
 	return slices.DeleteFunc(strings.FieldsFunc(string(b), func(r rune) bool { return r == '\r' || r == '\n' }), func(s string) bool { return s == "" })
@@ -188,7 +215,10 @@ func headerLines(b []byte) []string {
 func TestWholeOfFixtures(t *testing.T) {
 	for _, file := range fixtures(t) {
 		for name, raw := range fixtureMail(t, file) {
-			t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar")+"/"+name, func(t *testing.T) { whole(t, raw) })
+			t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar")+"/"+name, func(t *testing.T) {
+				whole(t, raw)
+				complete(t, raw)
+			})
 		}
 	}
 }
@@ -258,6 +288,7 @@ func TestWholeOfCorpus(t *testing.T) {
 			messages++
 			t.Run(mail.name, func(t *testing.T) {
 				d := whole(t, mail.raw)
+				complete(t, mail.raw)
 				files += len(d.Files) - 2
 				for _, n := range d.Notes {
 					if strings.Contains(n, "too damaged") {
@@ -287,6 +318,7 @@ func FuzzMake(f *testing.F) {
 			return
 		}
 		whole(t, raw)
+		complete(t, raw)
 		plain := mustMake(t, rawInput(raw), Rules{})
 		if len(plain.Files) != 1 || !reflect.DeepEqual(contentOf(t, plain.Files[0]), raw) && len(raw) > 0 {
 			t.Fatal("not the message alone")
