@@ -26,6 +26,15 @@ var written = map[string]string{
 	// The same but for its plain text.
 	"plainer": "Message-ID: <1@example.com>\r\nFrom: a@example.com\r\nDate: Mon, 5 Jan 2026 10:00:00 +0100\r\nSubject: Order 1\r\n" +
 		"Content-Type: multipart/alternative; boundary=b\r\n\r\n--b\r\n\r\nTwo boxes.\r\n--b\r\nContent-Type: text/html\r\n\r\n<p>Ten boxes.\r\n--b--\r\n",
+	// In no field there is a date.
+	"undated":           "Message-ID: <2@example.com>\r\nFrom: a@example.com\r\nSubject: Order 2\r\n\r\nTen boxes.\r\n",
+	"undated, rendered": "From: <a@example.com>\r\nMessage-ID: <2@example.com>\r\nSubject: Order 2\r\nX-Rendered: yes\r\n\r\nTen\r\nboxes.\r\n",
+	// TNEF, and what Exchange makes of it: see docs/formats.md.
+	"winmail": "Message-ID: <3@example.com>\r\nFrom: a@example.com\r\nDate: Mon, 5 Jan 2026 10:00:00 +0100\r\nSubject: Order 3\r\n" +
+		"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nTen boxes.\r\n--b\r\nContent-Type: application/ms-tnef; name=winmail.dat\r\n" +
+		"Content-Transfer-Encoding: base64\r\n\r\neJ8+IgEA\r\n--b--\r\n",
+	"winmail, rendered": "Message-ID: <3@example.com>\r\nFrom: a@example.com\r\nDate: Mon, 5 Jan 2026 10:00:00 +0100\r\nSubject: Order 3\r\n" +
+		"Content-Type: text/html\r\n\r\n<p>Ten boxes.\r\n",
 }
 
 // without returns a message without its Message-ID.
@@ -60,6 +69,9 @@ func TestIdentity(t *testing.T) {
 		{"the same Message-ID, other content, rendered", written["first"], written["twin"], true, false, true},
 		{"other plain text, neither rendered", written["first"], written["plainer"], false, false, true},
 		{"other plain text, rendered", written["first"], written["plainer"], true, true, false},
+		{"no date in it, rendered", written["undated"], written["undated, rendered"], true, true, false},
+		{"winmail.dat that Exchange has taken apart", written["winmail"], written["winmail, rendered"], true, false, true},
+		{"winmail.dat in a message that was passed on", written["winmail"], "Received: from x by y\r\n" + written["winmail"], false, true, false},
 		{"another Message-ID", written["first"], strings.Replace(written["first"], "<1@", "<2@", 1), false, false, false},
 	} {
 		t.Run(tt.what, func(t *testing.T) {

@@ -57,6 +57,38 @@ func TestMake(t *testing.T) {
 	}
 }
 
+// TestUndated: what a message is recognised by does not depend on when, where and
+// how it was fetched, although all that it lacks is taken from there.
+func TestUndated(t *testing.T) {
+	const undated = "Message-ID: <1@example.com>\r\nFrom: a@example.com\r\nSubject: a\r\n\r\nText\r\n"
+	var first *store.Document
+	for i, change := range []func(*Input){
+		func(*Input) {},
+		func(in *Input) { in.Fetched = in.Fetched.AddDate(1, 2, 3) },
+		func(in *Input) { in.Received = in.Fetched.AddDate(0, 0, -1) },
+		func(in *Input) {
+			in.Folder, in.Key, in.Type, in.Mailbox, in.Wire = "Sub", "7", "exchange", "b@example.com", sources.Rendered
+		},
+	} {
+		in := input(t, undated)
+		change(&in)
+		var err error
+		if in.Identity, err = Identify(t.Context(), mustRead(t, []byte(undated))); err != nil {
+			t.Fatal(err)
+		}
+		d := mustMake(t, in, Rules{Title: "{subject}"})
+		if first == nil {
+			first = d
+		}
+		if d.ID != first.ID || d.Title != first.Title {
+			t.Errorf("%d: id %s, title %q, not %s, %q", i, d.ID, d.Title, first.ID, first.Title)
+		}
+		if want := Arrived(in.Received, in.Header, in.Fetched).Truncate(time.Second); !d.Origin.Received.Equal(want) {
+			t.Errorf("%d: received %v, not %v", i, d.Origin.Received, want)
+		}
+	}
+}
+
 func TestReceived(t *testing.T) {
 	in := input(t, raw)
 	if got := mustMake(t, in, Rules{}).Origin.Received; !got.Equal(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)) {

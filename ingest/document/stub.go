@@ -65,7 +65,8 @@ func (s *separator) stub(f *file) (edits []edit, length int64, err error) {
 	if next, err := s.peek(message.Range{Start: p.Body.End, End: min(p.Body.End+1, s.m.Whole.End)}); err != nil {
 		return nil, 0, err
 	} else if endsLine(next) {
-		body = bytes.TrimSuffix(body, []byte(eol))
+		// The last line may have another line end than the stub.
+		body = bytes.TrimSuffix(bytes.TrimSuffix(body, []byte("\n")), []byte("\r"))
 	}
 
 	encoding := "7bit"

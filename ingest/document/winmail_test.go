@@ -148,3 +148,32 @@ func TestCleanBase64(t *testing.T) {
 		}
 	}
 }
+
+// TestWinmailIsRecognisedByItsBytes: nothing of what TNEF holds is left out of the
+// content of a message, or taken for what another server makes of it.
+func TestWinmailIsRecognisedByItsBytes(t *testing.T) {
+	stream := func(body, file string) stream {
+		return newStream().attribute(tnef.LevelMessage, tnef.AttBody, []byte(body+"\x00")).attachment("scan.pdf", []byte(file))
+	}
+	identify := func(mail string) Fingerprint {
+		f, err := Identify(t.Context(), mustRead(t, []byte(mail)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	first := identify(multi("mixed", plain, winmailPart(string(stream("Text", "%PDF-1.7")))))
+	for what, mail := range map[string]string{
+		"text":                      multi("mixed", plain, winmailPart(string(stream("Test", "%PDF-1.7")))),
+		"attachment":                multi("mixed", plain, winmailPart(string(stream("Text", "%PDF-1.4")))),
+		"a property that is unseen": multi("mixed", plain, winmailPart(string(stream("Text", "%PDF-1.7").attribute(tnef.LevelMessage, tnef.AttMessageID, []byte("1\x00"))))),
+		"nothing, taken apart":      multi("mixed", plain, scan),
+	} {
+		if f := identify(mail); f.Content == first.Content {
+			t.Errorf("messages that differ in %s are the same", what)
+		}
+	}
+	if f := identify(strings.ReplaceAll(multi("mixed", plain, winmailPart(string(stream("Text", "%PDF-1.7")))), "winmail.dat\r\n", "winmail.dat\r\nContent-Description: x\r\n")); f != first {
+		t.Error("the same TNEF is not recognised")
+	}
+}
