@@ -49,6 +49,8 @@ func (c *charset) decode(b []byte) string {
 			out.Write(block[:nDst])
 		case err != nil:
 			return strings.ToValidUTF8(string(b), "\ufffd")
+		case out.Len() == 0:
+			return string(block[:nDst])
 		default:
 			out.Write(block[:nDst])
 			return out.String()

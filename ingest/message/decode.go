@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/binary"
 	"io"
+	"slices"
 	"sync"
 )
 
@@ -283,6 +285,7 @@ func (d *base64Decoder) regular() bool {
 // lines. Used is how much of lines it took.
 func (d *base64Decoder) bulk(out, lines []byte) (_ []byte, used int) {
 	const invalid = 1 << 31
+	a, b, c, e := &base64Unit[0], &base64Unit[1], &base64Unit[2], &base64Unit[3]
 	for len(out) < atOnce && len(lines) > d.full+2 {
 		line, end := lines[:d.full], d.full+1
 		if lines[d.full] == '\r' {
@@ -292,11 +295,19 @@ func (d *base64Decoder) bulk(out, lines []byte) (_ []byte, used int) {
 			break
 		}
 		have := len(out)
+		out = slices.Grow(out, d.full/4*3)[:have+d.full/4*3]
 		bad := uint32(0)
-		for ; len(line) >= 4; line = line[4:] {
-			v := base64Unit[0][line[0]] | base64Unit[1][line[1]] | base64Unit[2][line[2]] | base64Unit[3][line[3]]
+		to := out[have:]
+		for ; len(line) >= 8 && len(to) >= 8; line, to = line[8:], to[6:] {
+			v := a[line[0]] | b[line[1]] | c[line[2]] | e[line[3]]
+			w := a[line[4]] | b[line[5]] | c[line[6]] | e[line[7]]
+			bad |= v | w
+			binary.BigEndian.PutUint64(to, uint64(v)<<40|uint64(w)<<16)
+		}
+		for ; len(line) >= 4 && len(to) >= 3; line, to = line[4:], to[3:] {
+			v := a[line[0]] | b[line[1]] | c[line[2]] | e[line[3]]
 			bad |= v
-			out = append(out, byte(v>>16), byte(v>>8), byte(v))
+			to[0], to[1], to[2] = byte(v>>16), byte(v>>8), byte(v)
 		}
 		if bad&invalid != 0 {
 			out = out[:have]
