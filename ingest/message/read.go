@@ -85,6 +85,9 @@ func (r *reader) run() error {
 	defer r.lines.release()
 	for f := r.lines.next(); f != nil; f = r.lines.next() {
 		r.line(f)
+		if top := r.stack[len(r.stack)-1]; top.state == inLeaf && top.files == nil && (top.seen || top.part.Encoding != Base64) {
+			r.lines.pass() // no other line says anything
+		}
 	}
 	if err := r.lines.readErr(); err != nil {
 		return err

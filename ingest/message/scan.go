@@ -40,6 +40,7 @@ type lineReader struct {
 	err  error // of r; io.EOF too
 	mid  bool  // the next fragment continues a line
 	frag fragment
+	seen int64 // offset up to which pass has looked
 
 	block *[scanSize]byte // that buf is of; nil once it was released
 }
@@ -81,6 +82,23 @@ func (l *lineReader) fill() {
 		err = io.EOF
 	}
 	l.err = err
+}
+
+// pass passes over lines that do not begin with "--", as far as they are in the
+// buffer; but not over the last before one that does.
+func (l *lineReader) pass() {
+	if l.mid || l.off+int64(l.pos) < l.seen {
+		return
+	}
+	b := l.buf[l.pos:l.end]
+	to := bytes.Index(b, []byte("--"))
+	if to < 0 {
+		to = len(b)
+	}
+	l.seen = l.off + int64(l.pos+to)
+	if last := bytes.LastIndexByte(b[:to], '\n'); last > 0 {
+		l.pos += bytes.LastIndexByte(b[:last], '\n') + 1
+	}
 }
 
 // next returns the next fragment, or nil at the end or at an error, which is

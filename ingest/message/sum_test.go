@@ -150,3 +150,26 @@ func TestTogether(t *testing.T) {
 	}
 	all.Wait()
 }
+
+// TestLinesPassedOver: the body of a part ends where it should, wherever in the
+// buffer its boundary line is.
+func TestLinesPassedOver(t *testing.T) {
+	for _, eol := range []string{"\r\n", "\n", "\r", "\r\r\n"} {
+		for pad := range 170 {
+			for _, line := range []string{"QUJD", "a -- b", "--", "-"} {
+				body := strings.Repeat("x", pad) + eol + strings.Repeat(line+eol, (scanSize-80)/len(line+eol)) + eol + "last"
+				head := "Content-Type: multipart/mixed; boundary=b" + eol + eol + "--b" + eol + "Content-Type: a/b" + eol + eol
+				raw := head + body + eol + "--b" + eol + "Content-Type: c/d" + eol + eol + body + eol + "--b--" + eol + "end"
+				m := mustRead(t, raw, Limits{})
+				if len(m.Parts) != 2 {
+					t.Fatalf("%q, %d, %q: %d parts", eol, pad, line, len(m.Parts))
+				}
+				for _, p := range m.Parts {
+					if got := raw[p.Body.Start:p.Body.End]; strings.TrimSuffix(got, "\r") != body {
+						t.Fatalf("%q, %d, %q: %d bytes that end with %q, not %d", eol, pad, line, len(got), got[max(0, len(got)-20):], len(body))
+					}
+				}
+			}
+		}
+	}
+}
