@@ -190,6 +190,7 @@ func TestAnotherReader(t *testing.T) {
 		t.Fatalf("find Python: %v (run make tools)", err)
 	}
 	var mail []corpusMail
+	kinds := map[string]bool{} // of mail that is there; an archive each
 	for _, a := range corpus(t) {
 		mail = append(mail, a.mail...)
 	}
@@ -216,7 +217,10 @@ func TestAnotherReader(t *testing.T) {
 	answers := bufio.NewReader(&out)
 	why := map[string]int{}
 	attachments := 0
+	names := map[string]bool{}
 	for _, m := range mail {
+		kind, _, _ := strings.Cut(m.name, "/")
+		names[m.name], kinds[kind] = true, true
 		line, err := answers.ReadBytes('\n')
 		if err != nil {
 			t.Fatal(err)
@@ -240,6 +244,11 @@ func TestAnotherReader(t *testing.T) {
 			t.Errorf("%s is read otherwise in %d parts, not in %d (%s):\n\t%s", m.name, len(found), known.parts, known.why, strings.Join(found, "\n\t"))
 		case ok:
 			why[known.why]++
+		}
+	}
+	for name := range disagreements {
+		if kind, _, _ := strings.Cut(name, "/"); kinds[kind] && !names[name] {
+			t.Errorf("there is no mail %s", name)
 		}
 	}
 	if _, err := answers.ReadByte(); err != io.EOF {
