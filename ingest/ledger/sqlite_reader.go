@@ -61,7 +61,7 @@ func readSQLite(ctx context.Context, path string, steps []string) (_ *sqliteRead
 			" WHERE e.state = 12 AND e.source = (SELECT id FROM sources WHERE name = ?) AND e.sha256 = ? LIMIT 1"},
 		{&r.knownStmt, "SELECT " + entryColumns + " FROM json_each(?) j CROSS JOIN " + entryTables + " WHERE e.folder = ? AND e.key = j.value"},
 		{&r.owedStmt, "SELECT " + entryColumns + " FROM " + indexedEntries("entries_open") +
-			" WHERE e.state < 10 AND e.folder = ? AND e.key > ? AND (e.retry_at IS NULL OR e.retry_at <= ?) ORDER BY e.key LIMIT ?"},
+			" WHERE e.state < 10 AND e.folder = ? AND e.key > ? AND (e.retry_at IS NULL OR e.retry_at <= ?) ORDER BY e.key LIMIT ? + 0"},
 		{&r.dueStmt, "SELECT min(retry_at) FROM entries INDEXED BY entries_due WHERE state < 10 AND retry_at IS NOT NULL AND folder = ?"},
 		{&r.cursorStmt, "SELECT cursor, rules FROM folders WHERE id = ?"},
 		{&r.folderStmt, "SELECT f.id, s.id FROM sources s JOIN folders f ON f.source = s.id WHERE s.name = ? AND f.folder = ?"},
@@ -101,7 +101,8 @@ const (
 		FROM tombstones d CROSS JOIN sources s ON s.id = d.source`
 	documentQuery = documentColumns + ` WHERE d.id = ?1 UNION ALL ` + tombstoneColumns + ` WHERE d.id = ?1 LIMIT 1`
 
-	// likeQuery has a part for each index.
+	// likeQuery has a part for each index. The planner looks at the value of a
+	// bare LIMIT parameter, and so plans a statement anew each time it is bound.
 	likeQuery = documentColumns + ` WHERE d.rowid IN (
 			SELECT d.rowid FROM documents d WHERE d.source = (SELECT id FROM sources WHERE name = ?1)
 				AND substr(d.sha256, 1, 8) = substr(?2, 1, 8) AND d.sha256 = ?2
@@ -109,7 +110,7 @@ const (
 				AND substr(d.content, 1, 8) = substr(?3, 1, 8) AND d.content = ?3
 			UNION SELECT d.rowid FROM documents d
 				WHERE d.source = (SELECT id FROM sources WHERE name = ?1) AND d.message_id = ?4 AND d.message_id <> '')
-		ORDER BY d.filed, d.rowid LIMIT ?5`
+		ORDER BY d.filed, d.rowid LIMIT ?5 + 0`
 
 	entryColumns = `s.name, f.folder, e.key, e.folder_path, e.state, e.size, e.received, e.document, e.title,
 		e.message_id, e.filed, e.location, e.sha256, e.content, e.strict, e.original, e.duplicate, e.exact, e.attempts, e.retry_at, e.cause, e.updated, e.id`
