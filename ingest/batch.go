@@ -24,50 +24,63 @@ import (
 // message in trouble is only recorded so. Again says that the entries have been
 // in hand before.
 func (p *poll) handle(entries []ledger.Entry, again bool) error {
+	return p.start(entries, again).finish()
+}
+
+// start hands the messages of entries to the workers; finish must follow.
+func (p *poll) start(entries []ledger.Entry, again bool) *batch {
+	b := &batch{poll: p, again: again, waiting: make(map[string]ledger.Entry)}
 	if len(entries) == 0 {
-		return nil
+		return b
 	}
 	select {
 	case p.e.turns <- struct{}{}:
-		defer func() { <-p.e.turns }()
+		b.inTurn = true
 	case <-p.ctx.Done():
-		p.abandon(entries, p.ctx.Err())
-		return p.ctx.Err()
+		b.starting = p.ctx.Err()
+		b.wait(entries...)
+		return b
 	}
-	b := &batch{poll: p, again: again, waiting: make(map[string]ledger.Entry)}
 	var refs []sources.Ref
-	var err error
 	for i, e := range entries {
-		var fetch bool
-		if fetch, err = b.without(e); err != nil {
-			for _, e := range entries[i:] {
-				b.wait(e)
-			}
+		fetch, err := b.without(e)
+		if err != nil {
+			b.wait(entries[i:]...)
 			b.fail(err)
-			break
+			return b
 		}
 		if fetch {
 			b.wait(e)
 			refs = append(refs, sources.Ref{Key: e.Key, Size: e.Size, Received: e.Received})
 		}
 	}
-	if err == nil {
-		err = b.fetch(refs)
-	}
+	b.starting = b.fetch(refs)
+	return b
+}
+
+// finish waits for the workers, and settles what they filed.
+func (b *batch) finish() error {
 	b.working.Wait()
+	err := b.starting
 	if b.trouble != nil {
 		err = b.trouble
 	}
-	p.abandon(slices.Collect(maps.Values(b.waiting)), err)
+	b.abandon(slices.Collect(maps.Values(b.waiting)), err)
 	b.forget()
-	return errors.Join(err, b.settle())
+	err = errors.Join(err, b.settle())
+	if b.inTurn {
+		<-b.e.turns
+	}
+	return err
 }
 
 // batch is the entries being handled together.
 type batch struct {
 	*poll
-	again   bool // the entries may be in quarantine
-	working sync.WaitGroup
+	again    bool  // the entries may be in quarantine
+	inTurn   bool  // it has one of the engine's turns
+	starting error // of handing the messages to the workers
+	working  sync.WaitGroup
 
 	mu      sync.Mutex
 	waiting map[string]ledger.Entry // to be fetched, or not brought to an end
@@ -102,10 +115,12 @@ func (b *batch) owe(e ledger.Entry) {
 	b.owed = append(b.owed, e)
 }
 
-func (b *batch) wait(e ledger.Entry) {
+func (b *batch) wait(entries ...ledger.Entry) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.waiting[e.Key] = e
+	for _, e := range entries {
+		b.waiting[e.Key] = e
+	}
 }
 
 // take returns the entry of a message that is being delivered, once.

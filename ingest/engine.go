@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -84,6 +85,7 @@ type Engine struct {
 	Config
 	mailboxes []*mailbox
 	slots     chan struct{} // one per message being filed
+	reading   chan struct{} // one per message being read
 	turns     chan struct{} // one per folder of which a chunk is being handled
 	documents turnstile
 }
@@ -102,7 +104,11 @@ func New(c Config) *Engine {
 	if c.Grace == 0 {
 		c.Grace = 8 * time.Second
 	}
-	e := &Engine{Config: c, slots: make(chan struct{}, c.Workers), turns: make(chan struct{}, turnsAtOnce)}
+	e := &Engine{
+		Config: c, slots: make(chan struct{}, c.Workers), turns: make(chan struct{}, turnsAtOnce),
+		// Reading is work, not waiting: more at once would only need more memory.
+		reading: make(chan struct{}, 2*runtime.GOMAXPROCS(0)),
+	}
 	for _, m := range c.Mailboxes {
 		e.mailboxes = append(e.mailboxes, newMailbox(e, m))
 	}

@@ -108,6 +108,8 @@ func (b *batch) read(e ledger.Entry, raw *spool.Blob, m *sources.Message) (d *st
 			err = &messageError{fmt.Errorf("internal error while reading the message: %v", r)}
 		}
 	}()
+	b.e.reading <- struct{}{}
+	defer func() { <-b.e.reading }()
 	content, err := message.Read(b.work, raw, raw.Size(), message.Limits{})
 	if err != nil {
 		return nil, f, nil, err

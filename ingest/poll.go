@@ -301,8 +301,9 @@ func (p *poll) retry(owed []ledger.Entry) error {
 	return nil
 }
 
-// news lists what is new and handles it.
-func (p *poll) news() error {
+// news lists what is new and handles it. While the last messages of a chunk are
+// being filed, the first of the next are fetched.
+func (p *poll) news() (err error) {
 	cursor, rules, err := p.held.Cursor(p.work)
 	if err != nil {
 		return local("read ledger", err)
@@ -318,6 +319,8 @@ func (p *poll) news() error {
 	}
 	p.tell(Event{Kind: Listed, Listed: max(listing.Remaining(), 0)})
 	var again []string // keys that the filter leaves out only as they are now
+	var tail errgroup.Group
+	defer func() { err = errors.Join(err, tail.Wait()) }()
 	for {
 		refs, err := listing.Next(p.ctx, chunk)
 		if err != nil {
@@ -354,9 +357,11 @@ func (p *poll) news() error {
 		if len(refs) == 0 {
 			return nil
 		}
-		if err := p.handle(entries, false); err != nil {
-			return err
+		b := p.start(entries, false)
+		if tail.Wait() != nil {
+			return b.finish()
 		}
+		tail.Go(b.finish)
 	}
 }
 

@@ -77,7 +77,7 @@ type Folder struct {
 type Cursor string
 
 // Listing is a listing under way. It is used by one goroutine. It holds no
-// connection between calls, so Fetch and Settle may be called between them.
+// connection between calls, so Fetch and Settle may be called meanwhile.
 type Listing interface {
 	// Next returns further messages, oldest first, at most max of them and at
 	// least one; no messages and a nil error at the end.

@@ -21,7 +21,7 @@ import (
 
 const (
 	small  = 512 << 10 // a message up to this size may stay in memory
-	budget = 12 << 20  // for all messages in memory together
+	budget = 8 << 20   // for all messages in memory together
 	prefix = "message-"
 )
 
