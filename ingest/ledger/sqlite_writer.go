@@ -47,7 +47,7 @@ func newSQLiteWriter(ctx context.Context, path string, steps []string) (_ *sqlit
 	// is given here, in KiB; with a million entries a larger one saves nothing,
 	// as the operating system has the pages too.
 	db, err := openDatabase(path, "rw", "synchronous(FULL)", "wal_autocheckpoint(4000)",
-		"journal_size_limit(67108864)", "cache_size(-4096)")
+		"journal_size_limit(67108864)", "cache_size(-2048)")
 	if err != nil {
 		return nil, err
 	}
