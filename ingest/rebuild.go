@@ -14,6 +14,7 @@ import (
 
 	"postroom/ingest/ledger"
 	"postroom/ingest/quarantine"
+	"postroom/ingest/spool"
 	"postroom/store"
 )
 
@@ -24,8 +25,12 @@ type Rebuilding struct {
 	Ledger     ledger.Ledger // empty
 	Repository store.Verifier
 	Quarantine *quarantine.Quarantine
+	// Spool takes the messages while it is computed what they are recognised by.
+	// That needs a Repository that is a [store.Reader].
+	Spool *spool.Spool
 	// Old is the ledger of before, if it can be read: it alone knows what was
-	// forgotten or given up, and the ids of folders.
+	// forgotten or given up, the ids of folders, and what a message is recognised
+	// by that is not in the repository as it was received.
 	Old ledger.Reader
 
 	Found    func(Finding)
@@ -38,6 +43,12 @@ type Rebuilt struct {
 	Quarantined int `json:"quarantined"`
 	Forgotten   int `json:"forgotten"`
 	Discarded   int `json:"discarded"`
+	// BytesOnly are the documents whose messages are recognised by their bytes
+	// and their Message-ID alone: as their attachments were separated and no
+	// original was kept, or it was altered, it cannot be told what else they are
+	// recognised by. In another rendering such a message is filed once more, and
+	// marked as a possible duplicate.
+	BytesOnly int `json:"bytes_only"`
 	// OldLedger says why the old ledger could not be read to its end.
 	OldLedger string `json:"old_ledger,omitempty"`
 }
@@ -71,8 +82,10 @@ type rebuilding struct {
 type folderOf struct{ source, folder string }
 
 type found struct {
-	document *store.Document
-	receipt  store.Receipt
+	document  *store.Document
+	receipt   store.Receipt
+	messageID string
+	likeness  ledger.Likeness
 }
 
 // carryOver takes from the old ledger what only that knows, as far as it can be
@@ -169,11 +182,56 @@ func (b *rebuilding) look(ctx context.Context, p store.Place) error {
 	}
 	b.count(report)
 	b.tell(d.ID, d.Origin.Source, p.Location, report)
-	b.batch = append(b.batch, found{d, store.Receipt{Location: p.Location, Description: report.Description}})
+	f := found{document: d, receipt: store.Receipt{Location: p.Location, Description: report.Description}}
+	if err := b.recognise(ctx, &f); err != nil {
+		return err
+	}
+	b.batch = append(b.batch, f)
 	if b.Progress != nil {
 		b.Progress(b.sum)
 	}
 	return nil
+}
+
+// recognise finds out what the message of a document is recognised by.
+func (b *rebuilding) recognise(ctx context.Context, f *found) error {
+	likeness, id, err := b.likeness(ctx, f)
+	switch {
+	case err == nil:
+		f.messageID, f.likeness = id, likeness
+		return nil
+	case !errors.Is(err, errNoOriginal) && !errors.As(err, new(*messageError)):
+		return fmt.Errorf("read the message of %s: %w", f.receipt.Location, err)
+	}
+	f.messageID = f.document.Origin.MessageID
+	if b.Old != nil {
+		known, err := b.Old.Document(ctx, f.document.ID)
+		if err == nil && known.SHA256 == f.document.Origin.SHA256 && known.Likeness.Content != ([32]byte{}) {
+			f.messageID, f.likeness = known.MessageID, known.Likeness
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	b.out.BytesOnly++
+	return nil
+}
+
+func (b *rebuilding) likeness(ctx context.Context, f *found) (l ledger.Likeness, messageID string, err error) {
+	r, ok := b.Repository.(store.Reader)
+	if !ok || b.Spool == nil {
+		return l, "", errNoOriginal
+	}
+	raw, err := readBack(ctx, r, b.Spool, f.receipt.Location, f.document)
+	if err != nil {
+		return l, "", err
+	}
+	_, of, err := recognised(ctx, raw)
+	if err := errors.Join(err, raw.Close()); err != nil {
+		return l, "", err
+	}
+	return ledger.Likeness{Content: of.Content, Strict: of.Strict, Original: isOriginal(f.document)}, of.MessageID, nil
 }
 
 // record records the batch, folder by folder.
@@ -244,7 +302,7 @@ func (b *rebuilding) recordFolder(ctx context.Context, l ledger.Lease, docs []fo
 	g.SetLimit(chunk)
 	for i, f := range docs {
 		e := &entries[i]
-		e.DocumentID, e.Title, e.MessageID = f.document.ID, f.document.Title, f.document.Origin.MessageID
+		e.DocumentID, e.Title, e.MessageID, e.Likeness = f.document.ID, f.document.Title, f.messageID, f.likeness
 		e.Size, e.SHA256, e.Received = f.document.Origin.Size, f.document.Origin.SHA256, f.document.Origin.Received
 		g.Go(func() (err error) {
 			known[i], err = l.Prepare(ctx, *e)

@@ -20,6 +20,7 @@ import (
 	"postroom/ingest"
 	"postroom/ingest/ledger"
 	"postroom/ingest/quarantine"
+	"postroom/ingest/spool"
 	"postroom/internal/durable"
 	"postroom/internal/owner"
 	"postroom/store"
@@ -212,9 +213,17 @@ func rebuildLedger(cmd *cobra.Command, asJSON bool) (err error) {
 	if err != nil {
 		return failed(err)
 	}
+	sp, err := spool.Open(c.Spool)
+	if err != nil {
+		err = explained(place{key: "spool", path: c.Spool}.explain(err))
+		if old != nil {
+			err = errors.Join(err, old.Close())
+		}
+		return failed(err)
+	}
 	p := newFindings(cmd, asJSON)
 	rebuilt, err := fillLedger(cmd.Context(), path+rebuiltSuffix, &ingest.Rebuilding{
-		Repository: verifier, Quarantine: quarantine.Open(quarantineDir(c)), Old: old, Found: p.found, Progress: p.progress,
+		Repository: verifier, Quarantine: quarantine.Open(quarantineDir(c)), Spool: sp, Old: old, Found: p.found, Progress: p.progress,
 	})
 	if old != nil {
 		err = errors.Join(err, old.Close())
@@ -230,6 +239,10 @@ func rebuildLedger(cmd *cobra.Command, asJSON bool) (err error) {
 	if !asJSON {
 		fmt.Fprintf(p.out, "new ledger: %s, %d in quarantine, %d forgotten, %d given up\n",
 			count(rebuilt.Documents, "document", "documents"), rebuilt.Quarantined, rebuilt.Forgotten, rebuilt.Discarded)
+	}
+	if rebuilt.BytesOnly > 0 {
+		fmt.Fprintf(p.errs, "postroom: the messages of %s are not in the repository as they were received: they are recognised by their bytes alone, and in another rendering (as after a move to another server) filed once more, marked possible_duplicate_of\n",
+			count(rebuilt.BytesOnly, "document", "documents"))
 	}
 	if kept != "" {
 		fmt.Fprintf(p.errs, "postroom: the old ledger is kept as %s\n", kept)

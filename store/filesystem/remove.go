@@ -27,10 +27,8 @@ func (r *Repository) Remove(ctx context.Context, id, location string) error {
 }
 
 func (r *Repository) remove(ctx context.Context, id, location string) error {
-	day, name := path.Split(location)
-	day = path.Clean(day)
-	short, ok := folderID(name)
-	if !ok || !fs.ValidPath(location) || strings.Count(location, "/") != 4 || !strings.HasPrefix(id, short) {
+	day, short, err := split(location)
+	if err != nil || !strings.HasPrefix(id, short) {
 		return fmt.Errorf("%w: %s is not where it can be", store.ErrRefused, location)
 	}
 	of := path.Join(day, short)
@@ -41,7 +39,7 @@ func (r *Repository) remove(ctx context.Context, id, location string) error {
 	if err := r.present(); err != nil {
 		return err
 	}
-	_, err := r.root.Lstat(location)
+	_, err = r.root.Lstat(location)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		// An earlier process may have died before the sync.
@@ -67,7 +65,7 @@ func (r *Repository) remove(ctx context.Context, id, location string) error {
 		}
 		return err
 	}
-	r.days.forget(day, name)
+	r.days.forget(day, path.Base(location))
 	return r.discard(stage)
 }
 

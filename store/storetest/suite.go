@@ -33,6 +33,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 	t.Run("Probe", func(t *testing.T) { testProbe(t, open) })
 	t.Run("Verify", func(t *testing.T) { testVerify(t, open) })
 	t.Run("Remove", func(t *testing.T) { testRemove(t, open) })
+	t.Run("OpenFile", func(t *testing.T) { testOpenFile(t, open) })
 	t.Run("Crash", func(t *testing.T) { testCrash(t, open) })
 }
 
