@@ -34,6 +34,10 @@ func TestMain(m *testing.M) {
 		task = putAndStall
 	case "put":
 		task = putAndTell
+	case "replace":
+		task = replaceOverAndOver
+	case "replace and die":
+		dieReplacing()
 	}
 	r, err := filesystem.Open(os.Getenv(childPath))
 	if err == nil {

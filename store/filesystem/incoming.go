@@ -17,8 +17,7 @@ import (
 // holds.
 const lockFile = "lock"
 
-// occupy makes the incoming folder, takes its lock and removes from it what an
-// earlier process left on its way.
+// occupy makes the incoming folder and takes its lock.
 func occupy(root *os.Root) (_ *flock.Flock, err error) {
 	if err := root.Mkdir(incoming, folderMode); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
@@ -37,10 +36,16 @@ func occupy(root *os.Root) (_ *flock.Flock, err error) {
 	if !locked {
 		return nil, ErrInUse
 	}
-	if err := sweep(root); err != nil {
-		return nil, errors.Join(err, lock.Unlock())
-	}
 	return lock, nil
+}
+
+// recover brings to an end what an earlier process left on its way, and removes
+// the rest of it.
+func (r *Repository) recover() error {
+	if err := r.finishReplacing(); err != nil {
+		return err
+	}
+	return sweep(r.root)
 }
 
 // sweep removes everything but the lock and the identity from the incoming

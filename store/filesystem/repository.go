@@ -22,7 +22,8 @@
 //
 // A process that dies may leave folders in .incoming, which the next Open
 // removes, and a rename that is not yet synced, which is synced before Find or
-// Put rely on it.
+// Put rely on it. What it was about to replace, the next Open finishes, so that
+// the one or the other document is there: see Replace.
 //
 // Only one process at a time may have a repository open. Removing documents
 // from outside meanwhile is allowed; changing them is not.
@@ -77,6 +78,9 @@ type Repository struct {
 	sync     syncer
 	// spare has room for the syncs under way beside one of each Put.
 	spare chan struct{}
+
+	// exchange swaps two folders at once, or returns errors.ErrUnsupported.
+	exchange func(root *os.Root, a, b string) error
 
 	staged    atomic.Uint64 // folders made in .incoming so far
 	turns     *turns
@@ -142,7 +146,10 @@ func open(name, identity string, sync syncer) (_ *Repository, err error) {
 	}
 	r := &Repository{
 		path: name, root: root, lock: lock, identity: identity, sync: sync,
-		spare: make(chan struct{}, spareSyncs), turns: newTurns(),
+		spare: make(chan struct{}, spareSyncs), turns: newTurns(), exchange: exchange,
+	}
+	if err := r.recover(); err != nil {
+		return nil, errors.Join(err, lock.Unlock(), root.Close())
 	}
 	if identity == "" {
 		if r.identity, err = r.identify(); err != nil {

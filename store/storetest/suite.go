@@ -34,6 +34,9 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 	t.Run("Verify", func(t *testing.T) { testVerify(t, open) })
 	t.Run("Remove", func(t *testing.T) { testRemove(t, open) })
 	t.Run("OpenFile", func(t *testing.T) { testOpenFile(t, open) })
+	t.Run("Replace", func(t *testing.T) { testReplace(t, open) })
+	t.Run("ReplaceAtOnce", func(t *testing.T) { testReplaceAtOnce(t, open) })
+	t.Run("ReplaceCrash", func(t *testing.T) { testReplaceCrash(t, open) })
 	t.Run("Crash", func(t *testing.T) { testCrash(t, open) })
 }
 
