@@ -24,6 +24,7 @@ func newMemory(now func() time.Time) *memory {
 		folders:   make(map[place]*memoryFolder),
 		documents: make(map[string]Document),
 		forgotten: make(map[string]Document),
+		refiling:  make(map[string]Document),
 		claims:    make(map[string]*memoryEntry),
 	}
 }
@@ -38,6 +39,7 @@ type memory struct {
 	entries   []*memoryEntry // in the order begun
 	documents map[string]Document
 	forgotten map[string]Document // tombstones
+	refiling  map[string]Document // about to be replaced
 	discarded []*memoryEntry
 	claims    map[string]*memoryEntry // by the document claimed
 }
@@ -110,6 +112,8 @@ func (m *memory) selected(ctx context.Context, q DocumentQuery) ([]Document, err
 	from := m.documents
 	if q.Forgotten {
 		from = m.forgotten
+	} else if q.Refiling {
+		from = m.refiling
 	}
 	var found []Document
 	for _, id := range slices.Sorted(maps.Keys(from)) {
@@ -151,12 +155,61 @@ func (m *memory) Forget(ctx context.Context, d Document) error {
 	}
 	m.forgotten[d.ID] = d.tombstone(m.now())
 	delete(m.documents, d.ID)
+	delete(m.refiling, d.ID)
 	for _, e := range m.entries {
 		if e.DocumentID == d.ID && (e.State == Filed || e.State == Settled) {
 			e.Title, e.MessageID, e.Location = "", "", ""
 		}
 	}
 	return nil
+}
+
+func (m *memory) Refile(ctx context.Context, d Document) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	was, err := m.toRefile(ctx, d.ID)
+	if err != nil {
+		return err
+	}
+	m.refiling[d.ID] = was.refiling(d)
+	return nil
+}
+
+func (m *memory) Refiled(ctx context.Context, d Document) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	was, err := m.toRefile(ctx, d.ID)
+	if err != nil {
+		return err
+	}
+	was.Title, was.Location, was.MessageID, was.Likeness, was.Description = d.Title, d.Location, d.MessageID, d.Likeness, d.Description
+	m.documents[d.ID] = was
+	delete(m.refiling, d.ID)
+	for _, e := range m.entries {
+		if e.DocumentID != d.ID || e.State != Filed && e.State != Settled {
+			continue
+		}
+		e.Location = d.Location
+		if !e.Duplicate {
+			e.Title = d.Title
+		}
+	}
+	return nil
+}
+
+// toRefile returns the filed document. It needs mu.
+func (m *memory) toRefile(ctx context.Context, id string) (Document, error) {
+	if m.closed {
+		return Document{}, errClosed
+	}
+	if err := ctx.Err(); err != nil {
+		return Document{}, err
+	}
+	d, ok := m.documents[id]
+	if !ok {
+		return Document{}, ErrNotFound
+	}
+	return d, nil
 }
 
 func (m *memory) Like(ctx context.Context, source string, sha256, content [32]byte, messageID string) ([]Document, error) {

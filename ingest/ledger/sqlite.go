@@ -193,6 +193,25 @@ func (l *sqliteLedger) Forget(ctx context.Context, d Document) error {
 	return nil
 }
 
+func (l *sqliteLedger) Refile(ctx context.Context, d Document) error {
+	if err := l.writer.do(ctx, 1, func(tx *sqliteTx) error { return tx.refile(d) }); err != nil {
+		return fmt.Errorf("refile document: %w", err)
+	}
+	return nil
+}
+
+// Refiled reads all entries beside the writer first.
+func (l *sqliteLedger) Refiled(ctx context.Context, d Document) error {
+	entries, err := l.reader.naming(ctx, d.ID)
+	if err == nil {
+		err = l.writer.do(ctx, 1, func(tx *sqliteTx) error { return tx.refiled(d, entries) })
+	}
+	if err != nil {
+		return fmt.Errorf("refile document: %w", err)
+	}
+	return nil
+}
+
 func (l *sqliteLedger) Entry(ctx context.Context, source, folder, key string) (Entry, error) {
 	return l.reader.Entry(ctx, source, folder, key)
 }

@@ -60,6 +60,8 @@ func documentsQuery(q DocumentQuery) (query string, args []any) {
 	query = documentColumns
 	if q.Forgotten {
 		query = tombstoneColumns
+	} else if q.Refiling {
+		query = refilingColumns
 	}
 	query += " WHERE d.id > ?"
 	args = append(args, q.After)

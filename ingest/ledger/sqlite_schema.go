@@ -8,7 +8,7 @@ import (
 
 // schema returns the steps from an empty database to the schema of now. Step n,
 // counted from 1, leads to version n; a step that was released never changes.
-func schema() []string { return []string{schema1, schema2, schema3} }
+func schema() []string { return []string{schema1, schema2, schema3, schema4} }
 
 // Times are microseconds since 1970, UTC; NULL is the zero time. The states are
 // those of stateCode: from 10 on, nothing is owed. Only what is owed is in
@@ -105,6 +105,21 @@ CREATE TABLE tombstones (
 	forgotten INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX entries_discarded ON entries (source, sha256) WHERE state = 12;
+`
+
+// A document that is about to be replaced in the repository, and what it will be.
+// name is that of the source in its key there, which stays when the source is
+// renamed.
+const schema4 = `
+CREATE TABLE refilings (
+	id         TEXT NOT NULL PRIMARY KEY,
+	name       TEXT NOT NULL,
+	title      TEXT NOT NULL,
+	message_id TEXT NOT NULL,
+	content    BLOB,
+	strict     BLOB,
+	original   INTEGER NOT NULL
+) WITHOUT ROWID;
 `
 
 // migrate brings the database at path up to date, one transaction per step. Its

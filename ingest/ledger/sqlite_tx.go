@@ -340,10 +340,52 @@ func (tx *sqliteTx) bury(d Document) error {
 	if _, err := tx.exec("DELETE FROM documents WHERE id = ?", d.ID); err != nil {
 		return err
 	}
+	if _, err := tx.exec("DELETE FROM refilings WHERE id = ?", d.ID); err != nil {
+		return err
+	}
 	_, err = tx.exec(`INSERT INTO tombstones (id, source, location, sha256, forgotten) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT DO UPDATE SET source = excluded.source, location = excluded.location,
 		sha256 = excluded.sha256, forgotten = excluded.forgotten`,
 		d.ID, source, d.Location, hash(d.SHA256), micros(d.Forgotten))
+	return err
+}
+
+// refile notes that a document is about to be replaced.
+func (tx *sqliteTx) refile(d Document) error {
+	res, err := tx.exec(`INSERT INTO refilings (id, name, title, message_id, content, strict, original)
+		SELECT id, ?2, ?3, ?4, ?5, ?6, ?7 FROM documents WHERE id = ?1
+		ON CONFLICT DO UPDATE SET name = excluded.name, title = excluded.title, message_id = excluded.message_id,
+		content = excluded.content, strict = excluded.strict, original = excluded.original`,
+		d.ID, d.Source, d.Title, d.MessageID, hash(d.Likeness.Content), hash(d.Likeness.Strict), d.Likeness.Original)
+	return tx.affected(res, err)
+}
+
+// refiled notes what a document is from now on, and its entries.
+func (tx *sqliteTx) refiled(d Document, entries []int64) error {
+	res, err := tx.exec(`UPDATE documents SET title = ?, location = ?, message_id = ?, content = ?, strict = ?, original = ?,
+		description = ? WHERE id = ?`,
+		d.Title, d.Location, d.MessageID, hash(d.Likeness.Content), hash(d.Likeness.Strict), d.Likeness.Original, hash(d.Description), d.ID)
+	if err := tx.affected(res, err); err != nil {
+		return err
+	}
+	for _, id := range entries {
+		if _, err := tx.exec("UPDATE entries SET location = ?1, title = CASE WHEN duplicate THEN title ELSE ?2 END WHERE id = ?3", d.Location, d.Title, id); err != nil {
+			return err
+		}
+	}
+	_, err = tx.exec("DELETE FROM refilings WHERE id = ?", d.ID)
+	return err
+}
+
+// affected returns ErrNotFound if a statement changed nothing.
+func (tx *sqliteTx) affected(res sql.Result, err error) error {
+	if err != nil {
+		return err
+	}
+	n, err := res.RowsAffected()
+	if err == nil && n == 0 {
+		err = ErrNotFound
+	}
 	return err
 }
 

@@ -156,6 +156,15 @@ func (d Document) tombstone(now time.Time) Document {
 	return t
 }
 
+// refiling returns what a ledger keeps of d, by which the document is about to be
+// replaced.
+func (was Document) refiling(d Document) Document {
+	return Document{
+		ID: was.ID, Source: d.Source, Title: d.Title, Received: was.Received, Filed: was.Filed,
+		MessageID: d.MessageID, SHA256: was.SHA256, Likeness: d.Likeness,
+	}
+}
+
 var errNoID = errors.New("forget document: it has no id")
 
 // instant returns t as a ledger keeps it: to the microsecond, in UTC.

@@ -109,6 +109,72 @@ var forgetTests = []test{
 			f.Fatal("a document without an id is forgotten")
 		}
 	}},
+	{"document is replaced", func(f *fixture) {
+		l, there := f.lease("s", "inbox"), f.lease("s", "archive")
+		e := f.begin(l, "1")[0]
+		e.DocumentID, e.Title, e.MessageID, e.SHA256 = "doc", "title", "<1@host>", [32]byte{7}
+		f.prepare(l, e)
+		e.Location, e.Description, e.Filed = "s/title", [32]byte{5}, epoch
+		f.advance(l, e, ledger.Filed)
+		same := f.begin(there, "2")[0]
+		same.DocumentID, same.Title, same.Location, same.Duplicate = "doc", "the same", "s/title", true
+		f.advance(there, same, ledger.Filed)
+		stays := f.at(l, "stays", ledger.Settled)
+
+		was := f.document("doc")
+		next := was
+		next.Source, next.Title, next.Location, next.Description = "formerly", "another", "s/another", [32]byte{6}
+		next.MessageID, next.Likeness = "<one@host>", ledger.Likeness{Content: [32]byte{1}, Strict: [32]byte{2}, Original: true}
+		for range 2 {
+			f.ok(f.l.Refile(f.Context(), next))
+		}
+		if f.document("doc") != was {
+			f.Fatalf("document is %+v, want %+v", f.document("doc"), was)
+		}
+		want := next
+		want.Location, want.Description = "", [32]byte{}
+		refiling := func(q ledger.DocumentQuery) (found []ledger.Document) {
+			q.Refiling = true
+			for d, err := range f.l.Documents(f.Context(), q) {
+				f.ok(err)
+				found = append(found, d)
+			}
+			return found
+		}
+		f.ok(l.Release(f.Context()))
+		f.ok(there.Release(f.Context()))
+		f.reopen()
+		if got := refiling(ledger.DocumentQuery{IDPrefix: "do"}); len(got) != 1 || got[0] != want {
+			f.Fatalf("about to be replaced is %+v, want %+v", got, want)
+		}
+		if got := refiling(ledger.DocumentQuery{Source: "s"}); len(got) != 0 {
+			f.Fatalf("of another source: %+v", got)
+		}
+		f.ok(f.l.Refiled(f.Context(), next))
+		want = next
+		want.Source = "s"
+		if got := f.document("doc"); got != want || len(refiling(ledger.DocumentQuery{})) != 0 {
+			f.Fatalf("document is\n%+v, want\n%+v", got, want)
+		}
+		if got := f.entry(e); got.Title != "another" || got.Location != "s/another" || got.MessageID != "<1@host>" {
+			f.Fatalf("entry is %+v", got)
+		}
+		if got := f.entry(same); got.Title != "the same" || got.Location != "s/another" {
+			f.Fatalf("entry of a duplicate is %+v", got)
+		}
+		f.unchanged(stays)
+
+		// What is forgotten is not replaced any more.
+		f.ok(f.l.Refile(f.Context(), next))
+		f.ok(f.l.Forget(f.Context(), next))
+		if got := refiling(ledger.DocumentQuery{}); len(got) != 0 {
+			f.Fatalf("forgotten and about to be replaced: %+v", got)
+		}
+		for _, id := range []string{"doc", "none"} {
+			f.refused(f.l.Refile(f.Context(), ledger.Document{ID: id}), ledger.ErrNotFound)
+			f.refused(f.l.Refiled(f.Context(), ledger.Document{ID: id}), ledger.ErrNotFound)
+		}
+	}},
 	{"discarded are found by their bytes", func(f *fixture) {
 		l := f.lease("s", "inbox")
 		for i, s := range states {
