@@ -180,8 +180,9 @@ func (e *Engine) Status() []Status {
 	return out
 }
 
-// Adopt carries over what is known of sources under their former names, and
-// removes from quarantine what an earlier process had filed or given up. Run and
+// Adopt carries over what is known of sources under their former names, finishes
+// what an earlier process was about to file anew or forget, and removes from
+// quarantine what an earlier process had filed or given up. Run and
 // Once begin with it; done again it changes nothing.
 func (e *Engine) Adopt(ctx context.Context) error {
 	for _, m := range e.mailboxes {
@@ -197,6 +198,9 @@ func (e *Engine) Adopt(ctx context.Context) error {
 				e.Log.Info("carried over from former name", zap.String("source", m.Name), zap.String("formerly", old), zap.Int("messages", n))
 			}
 		}
+	}
+	if err := e.finishRefilings(ctx); err != nil {
+		return err
 	}
 	if err := e.finishForgetting(ctx); err != nil {
 		return err

@@ -56,11 +56,20 @@ func (e *Engine) Forget(ctx context.Context, id string) (ledger.Document, error)
 	if !ok {
 		return d, errors.New("documents cannot be removed from this type of repository")
 	}
+	turn, err := e.documents.take(ctx, turnOf(d.ID))
+	if err != nil {
+		return d, err
+	}
+	defer turn()
 	back, err := e.documents.take(ctx, alike(d.Source, d.Likeness.Content))
 	if err != nil {
 		return d, err
 	}
 	defer back()
+	// Only then is it known where it is.
+	if err := e.finishRefilingOf(ctx, d.ID); err != nil {
+		return d, err
+	}
 	if d, err = e.Ledger.Document(ctx, d.ID); err != nil {
 		return d, fmt.Errorf("document %s: %w", d.ID, err)
 	}

@@ -128,6 +128,11 @@ func (v *verifying) document(ctx context.Context, d ledger.Document) error {
 		case err != nil:
 			return err
 		}
+		// It is being filed anew, or a process that did so has died: the next one
+		// finishes that.
+		if anew, err := refilings(ctx, v.Ledger, d.ID); len(anew) > 0 || err != nil {
+			return err
+		}
 	}
 	v.count(report)
 	if d.Description == ([32]byte{}) {
@@ -282,7 +287,8 @@ func (v *verifying) documentAt(ctx context.Context, p store.Place) (*ledger.Docu
 	return nil, nil
 }
 
-// underWay reports whether a message is prepared whose document this can be.
+// underWay reports whether a message is prepared, or a document being filed anew,
+// that this can be.
 func (v *verifying) underWay(ctx context.Context, p store.Place) (bool, error) {
 	for e, err := range v.Ledger.Entries(ctx, ledger.Query{States: []ledger.State{ledger.Prepared}}) {
 		if err != nil {
@@ -292,5 +298,6 @@ func (v *verifying) underWay(ctx context.Context, p store.Place) (bool, error) {
 			return true, nil
 		}
 	}
-	return false, nil
+	anew, err := refilings(ctx, v.Ledger, p.ID)
+	return len(anew) > 0, err
 }

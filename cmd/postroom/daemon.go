@@ -328,6 +328,7 @@ func (d *daemon) calls(ctx context.Context, stop func(), ended <-chan struct{}) 
 	control.Handle(mux, "retry", untilEnd(ctx, served(d.desk, retry)))
 	control.Handle(mux, "discard", untilEnd(ctx, served(d.desk, discard)))
 	control.Handle(mux, "forget", untilEnd(ctx, served(d.desk, forgetDocument)))
+	control.Handle(mux, "refile", untilEnd(ctx, served(d.desk, refileDocument)))
 	// The answer comes when the configuration has been taken up, or was refused.
 	control.Handle(mux, "reload", untilEnd(ctx, func(ctx context.Context, _ struct{}) (struct{}, error) {
 		answer := make(chan error, 1)

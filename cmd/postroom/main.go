@@ -118,7 +118,7 @@ func newRoot() *cobra.Command {
 	addSettings(root.PersistentFlags())
 	root.AddCommand(
 		newRun(), newCheck(), newFolders(), newHistory(), newQuarantine(),
-		newVerify(), newForget(), newBackup(),
+		newVerify(), newRefile(), newForget(), newBackup(),
 		newDemo(), newService(), newSchema(), newVersion(),
 	)
 	addNotBuilt(root)

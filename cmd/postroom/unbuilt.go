@@ -17,7 +17,6 @@ type unbuilt struct {
 func notBuilt() []unbuilt {
 	return []unbuilt{
 		{command: "convert"},
-		{command: "refile"},
 		{command: "migrate"},
 		{command: "secret"},
 		{command: "sign-in"},

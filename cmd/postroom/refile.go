@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"postroom/ingest"
+)
+
+func newRefile() *cobra.Command {
+	return &cobra.Command{
+		Use: "refile ID", Short: "File a document anew under the rules of now", Args: cobra.ExactArgs(1),
+		Long: `Files a document anew, under what the configuration says of its source now: title,
+class, properties, permissions, and which files. The document is replaced at once:
+the old one or the new one is there, whatever happens. Its id stays, and so does
+where it came from and when it was filed; a note says when it was filed anew. If
+nothing would change, nothing is done.
+
+It is made from the message as it was received: original.eml, or message.eml if no
+attachments were separated from it. If the repository has neither, the message is
+fetched from its server again; if that is not possible, the document stays as it is.
+
+ID is the document's id, at least its first 12 digits, or the path of its folder.`,
+		RunE: func(cmd *cobra.Command, args []string) error { return refile(cmd, args[0]) },
+	}
+}
+
+func refileDocument(ctx context.Context, w *workshop, in documentCall) (ingest.Refiled, error) {
+	return w.engine.Refile(ctx, in.ID)
+}
+
+func refile(cmd *cobra.Command, name string) error {
+	s, c, err := loadWithoutSecrets(cmd)
+	if err != nil {
+		return err
+	}
+	l, err := readLedger(cmd.Context(), c)
+	if err != nil {
+		return err
+	}
+	d, err := ingest.FindDocument(cmd.Context(), l, name)
+	if e := l.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return failed(err)
+	}
+	done, err := withEngine(cmd.Context(), s, c, cmd.ErrOrStderr(), "refile", documentCall{d.ID}, refileDocument)
+	if err != nil {
+		return err
+	}
+	if len(done.Changed) == 0 {
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%.12s  unchanged  %s\n", done.ID, printable(done.Location, 400))
+		return failed(err)
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%.12s  filed anew  %s  (%s)\n", done.ID, printable(done.Location, 400), strings.Join(done.Changed, ", "))
+	return failed(err)
+}
