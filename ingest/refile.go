@@ -52,11 +52,17 @@ func (e *Engine) Refile(ctx context.Context, id string) (Refiled, error) {
 		return Refiled{}, err
 	}
 	out, err := e.refile(ctx, d.ID)
+	if errors.Is(err, errUnsettled) {
+		return out, fmt.Errorf("document %.12s: %w", d.ID, err)
+	}
 	if err != nil {
 		return out, fmt.Errorf("document %.12s is as it was: %w", d.ID, err)
 	}
 	return out, nil
 }
+
+// errUnsettled says that it is not known which document is in the repository.
+var errUnsettled = errors.New("it is not known yet whether it was filed anew: that shows when this is tried again, or postroom starts")
 
 func (e *Engine) refile(ctx context.Context, id string) (Refiled, error) {
 	repository, ok := e.Repository.(refilable)
@@ -118,8 +124,15 @@ func (e *Engine) asFiled(ctx context.Context, r store.Verifier, d *ledger.Docume
 		return nil, fmt.Errorf("it is not as it was filed, and what somebody has changed would be lost: %s: %s; %s (postroom verify)",
 			path.Join(d.Location, f.File), f.What, remedyFor(f, d.ID))
 	}
-	if d.Description == ([32]byte{}) {
-		d.Description = report.Description
+	// Which document is there is told by its receipt later.
+	receipt, err := e.Repository.Find(ctx, report.Document.Key())
+	switch {
+	case err != nil:
+		return nil, err
+	case receipt.Location != d.Location || d.Description != ([32]byte{}) && d.Description != receipt.Description:
+		return nil, fmt.Errorf("it is at %s, and there is another one at %s", d.Location, receipt.Location)
+	case d.Description != receipt.Description:
+		d.Description = receipt.Description
 		if err := e.Ledger.Refiled(ctx, *d); err != nil {
 			return nil, err
 		}
@@ -240,7 +253,7 @@ func (e *Engine) replace(ctx context.Context, repository refilable, m *mailbox, 
 	// It is recorded what is there, whatever Replace says.
 	now, err := e.finishRefiling(context.WithoutCancel(ctx), intent)
 	if err != nil {
-		return out, fmt.Errorf("%w; it is settled when this is tried again, or postroom starts, whether it was filed anew", errors.Join(cause, err))
+		return out, fmt.Errorf("%w: %w", errUnsettled, errors.Join(cause, err))
 	}
 	if now.Location == d.Location && now.Description == d.Description {
 		if cause == nil {
@@ -385,7 +398,10 @@ func (e *Engine) finishRefilingOf(ctx context.Context, id string) error {
 		_, e := e.finishRefiling(ctx, intent)
 		err = errors.Join(err, e)
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("%w: %w", errUnsettled, err)
+	}
+	return nil
 }
 
 // finishRefilings finishes what an earlier process left of filing documents anew.
