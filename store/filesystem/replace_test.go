@@ -166,8 +166,13 @@ func TestKilledReplacing(t *testing.T) {
 					t.Errorf("%d documents, %d things left over", n, f.Leftovers(t))
 				}
 				f.oneOfTwo(t, true)
-				if _, err := r.Find(context.Background(), storetest.Replacement("").Key()); err != nil {
-					t.Error(err)
+				found, err := r.Find(context.Background(), storetest.Replacement("").Key())
+				if err != nil {
+					t.Fatal(err)
+				}
+				d, err := f.List(t)[found.Location].Document()
+				if err != nil || filepath.Base(found.Location) != d.Title+"~"+d.ID[:12] {
+					t.Errorf("at %s is %+v, %v", found.Location, d, err)
 				}
 				closeRepository(t, r)
 			}

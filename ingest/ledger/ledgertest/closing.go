@@ -9,7 +9,7 @@ var closeTests = []test{
 		f.ok(f.l.Close())
 		f.ok(f.l.Close())
 		ctx := f.Context()
-		var errs [13]error
+		var errs [15]error
 		_, errs[0] = f.l.Lease(ctx, "s", "other", ttl)
 		_, errs[1] = f.l.Entry(ctx, "s", "inbox", "1")
 		_, errs[2] = f.l.Document(ctx, "doc")
@@ -25,6 +25,8 @@ var closeTests = []test{
 		}
 		_, errs[11] = f.l.Discarded(ctx, "s", [32]byte{1})
 		errs[12] = f.l.Forget(ctx, ledger.Document{ID: "doc", Source: "s"})
+		errs[13] = f.l.Refile(ctx, ledger.Document{ID: "doc", Source: "s"})
+		errs[14] = f.l.Refiled(ctx, ledger.Document{ID: "doc", Source: "s"})
 		for i, err := range errs {
 			if err == nil {
 				f.Errorf("method %d returns no error", i)
