@@ -70,7 +70,7 @@ func TestNotBuilt(t *testing.T) {
 	o.configure("server: imap.example.com")
 	for _, line := range []string{
 		"convert --to msg a b", "migrate --all --mailbox a --credentials b", "secret set NAME",
-		"status --json", "refile ID", "sign-in --credentials NAME", "convert --help",
+		"status --json", "sign-in --credentials NAME", "convert --help",
 		"check --forbidden a@example.com", "check --offline --forbidden=a@example.com",
 	} {
 		r := o.run(strings.Fields(line)...)

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"testing"
 
 	"postroom/store"
@@ -52,8 +53,11 @@ func dieReplacing() {
 	if err != nil {
 		panic(err)
 	}
+	var mu sync.Mutex // files are synced at the same time
 	counting := false
 	r, err := filesystem.OpenSyncing(os.Getenv(childPath), func(f *os.File) error {
+		mu.Lock()
+		defer mu.Unlock()
 		if counting {
 			if n--; n == 0 {
 				die()
