@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"net/url"
 	"strings"
 
 	"postroom/internal/secret"
@@ -84,6 +85,11 @@ func (s *Settings) scrub(text string) string {
 	for _, v := range []secret.Value{s.ClientSecret, s.CertificatePassword, s.Proxy} {
 		if !v.Empty() {
 			text = strings.ReplaceAll(text, v.Reveal(), "***")
+		}
+	}
+	if u, err := url.Parse(s.Proxy.Reveal()); err == nil && u.User != nil {
+		if password, ok := u.User.Password(); ok && password != "" {
+			text = strings.ReplaceAll(text, password, "***")
 		}
 	}
 	return clean(text)

@@ -54,6 +54,7 @@ func (c *Client) credential() (azcore.TokenCredential, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.tokens.expires.Store(cert.chain[0].NotAfter.Unix())
 	return azidentity.NewClientCertificateCredential(s.TenantID, s.ClientID, cert.chain, cert.key,
 		&azidentity.ClientCertificateCredentialOptions{ClientOptions: options, DisableInstanceDiscovery: own, SendCertificateChain: true})
 }
@@ -129,6 +130,9 @@ func (c *Client) signIn(ctx context.Context, cred azcore.TokenCredential) (azcor
 	token, err := cred.GetToken(limited, policy.TokenRequestOptions{Scopes: []string{c.cloud.Endpoint + "/.default"}})
 	switch {
 	case err == nil:
+		if !note.date.IsZero() {
+			c.tokens.skew.Store(int64(time.Until(note.date)))
+		}
 		return token, nil
 	case ctx.Err() != nil:
 		return token, context.Cause(ctx)

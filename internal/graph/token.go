@@ -7,6 +7,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -69,6 +70,24 @@ type tokens struct {
 	token     azcore.AccessToken
 	refusal   *SignInError
 	refusedAt time.Time
+
+	// skew is by how much the authority's clock was ahead of this machine's, and
+	// expires when the certificate in use does (Unix seconds, 0 for none).
+	skew    atomic.Int64
+	expires atomic.Int64
+}
+
+// Skew returns by how much Entra's clock was ahead of this machine's when a token
+// was had last; 0 if none was.
+func (c *Client) Skew() time.Duration { return time.Duration(c.tokens.skew.Load()) }
+
+// CertificateExpires returns when the certificate in use expires; zero if none
+// is.
+func (c *Client) CertificateExpires() time.Time {
+	if at := c.tokens.expires.Load(); at != 0 {
+		return time.Unix(at, 0)
+	}
+	return time.Time{}
 }
 
 func newTokens(c *Client) *tokens {
