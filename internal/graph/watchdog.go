@@ -57,7 +57,7 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 	timer := time.AfterFunc(b.silence, func() { b.cancel(errSilent) })
 	n, err := b.ReadCloser.Read(p)
 	timer.Stop()
-	if err != nil && err != io.EOF {
+	if err != nil && (err != io.EOF || context.Cause(b.ctx) != nil) {
 		err = causeOf(b.ctx, b.outer, err)
 	}
 	return n, err
