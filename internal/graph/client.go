@@ -70,7 +70,7 @@ func (c *Clients) lane(application, mailbox string) *lane {
 	}
 	l := c.lanes[key]
 	if l == nil {
-		l = newLane(c.budget.withDefaults())
+		l = newLane(c.budget.withDefaults(), c.Timeouts.withDefaults().Pause)
 		c.lanes[key] = l
 	}
 	return l

@@ -20,12 +20,12 @@ type Cloud struct {
 	custom bool
 }
 
-// clouds are those of
-// https://learn.microsoft.com/graph/deployments.
+// clouds are those of https://learn.microsoft.com/graph/deployments; what each
+// has is said in the reference of the two calls.
 var clouds = map[string]Cloud{
 	"public":            {Authority: "https://login.microsoftonline.com", Endpoint: "https://graph.microsoft.com", Delta: true, PermanentDelete: true},
-	"us_government":     {Authority: "https://login.microsoftonline.us", Endpoint: "https://graph.microsoft.us", Delta: true, PermanentDelete: true},
-	"us_government_dod": {Authority: "https://login.microsoftonline.us", Endpoint: "https://dod-graph.microsoft.us", Delta: true, PermanentDelete: true},
+	"us_government":     {Authority: "https://login.microsoftonline.us", Endpoint: "https://graph.microsoft.us", Delta: true},
+	"us_government_dod": {Authority: "https://login.microsoftonline.us", Endpoint: "https://dod-graph.microsoft.us", Delta: true},
 	"china":             {Authority: "https://login.chinacloudapi.cn", Endpoint: "https://microsoftgraph.chinacloudapi.cn"},
 }
 

@@ -67,6 +67,12 @@ func CursorLost(err error) bool {
 		e.Has("SyncStateNotFound", "SyncStateInvalid", "ResyncRequired", "ErrorInvalidSyncStateData", "ErrorSyncStateNotFound"))
 }
 
+// NoDelta reports whether err says that there is no listing of changes.
+func NoDelta(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && (e.Status == 400 || e.Status == 404 || e.Status == 501) && strings.Contains(e.Message, "segment 'delta'")
+}
+
 // ErrForeignLink is met when a link leads to another server than the one
 // configured. It is not followed.
 var ErrForeignLink = errors.New("the link leads to another server than the one configured")
@@ -96,6 +102,9 @@ type ConnError struct {
 	// Lasting: trying again will not help until somebody has changed something.
 	Lasting bool
 	Err     error
+
+	// broken: an answer began, and was not whole.
+	broken bool
 }
 
 func (e *ConnError) Error() string {

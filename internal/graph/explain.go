@@ -143,6 +143,10 @@ func (s *Settings) explainSignIn(note *spoken, err error) error {
 	case note.status >= 300 && note.answer.Error == "":
 		set(AuthorityDown, fmt.Sprintf("something other than Entra answers for %s (HTTP %d)", note.host, note.status),
 			"a proxy or a captive portal may answer in its place: check proxy:, and with cloud: custom authority_host")
+	case note.answer.Error == "":
+		// The library itself does not go on, as with an authority that is not what
+		// it says.
+		set(Refused, s.scrub(firstLine(err.Error())), "check tenant_id, client_id and cloud; with cloud: custom, authority_host must be the address that the authority gives as its own")
 	default:
 		set(Refused, s.said(note), "check tenant_id, client_id and the secret or certificate")
 	}

@@ -25,9 +25,8 @@ func (b budget) withDefaults() budget {
 const (
 	// steps divides the window in which requests are counted.
 	steps = 60
-	// firstPause and longestPause bound the pause after a refusal that does not
-	// say how long to wait; it doubles each time.
-	firstPause   = 2 * time.Second
+	// longestPause bounds the pause after a refusal that does not say how long to
+	// wait; it doubles each time.
 	longestPause = 10 * time.Minute
 	// calm is how many requests must succeed for one more at a time.
 	calm = 32
@@ -41,6 +40,7 @@ const (
 // goes at all.
 type lane struct {
 	budget budget
+	first  time.Duration // [Timeouts.Pause]
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced when a turn may have come free
@@ -55,8 +55,8 @@ type lane struct {
 	counted [steps]time.Time // the start of the step that counts is of
 }
 
-func newLane(b budget) *lane {
-	return &lane{budget: b, limit: b.concurrent, changed: make(chan struct{})}
+func newLane(b budget, first time.Duration) *lane {
+	return &lane{budget: b, first: first, limit: b.concurrent, changed: make(chan struct{})}
 }
 
 // turn is the right to one request.
@@ -187,7 +187,7 @@ func (t *turn) throttled(until time.Time) time.Time {
 		l.refused++
 	}
 	if until.IsZero() {
-		longest := min(firstPause<<min(max(l.refused, 1)-1, 16), longestPause)
+		longest := min(l.first<<min(max(l.refused, 1)-1, 16), longestPause)
 		until = now.Add(longest/2 + rand.N(longest/2))
 	}
 	if until.After(l.until) {

@@ -9,6 +9,8 @@ import (
 	"time"
 )
 
+const firstPause = 2 * time.Second
+
 func mustTake(t *testing.T, l *lane, patience time.Duration) *turn {
 	t.Helper()
 	turn, err := l.take(t.Context(), patience)
@@ -20,7 +22,7 @@ func mustTake(t *testing.T, l *lane, patience time.Duration) *turn {
 
 func TestNoMoreThanFourAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLane(budget{}.withDefaults())
+		l := newLane(budget{}.withDefaults(), firstPause)
 		var mu sync.Mutex
 		now, most := 0, 0
 		var all sync.WaitGroup
@@ -49,7 +51,7 @@ func TestNoMoreThanFourAtOnce(t *testing.T) {
 
 func TestPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLane(budget{}.withDefaults())
+		l := newLane(budget{}.withDefaults(), firstPause)
 		turn := mustTake(t, l, 0)
 		until := time.Now().Add(7 * time.Second)
 		turn.throttled(until)
@@ -76,7 +78,7 @@ func TestPatience(t *testing.T) {
 
 func TestLimitIsFoundOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLane(budget{}.withDefaults())
+		l := newLane(budget{}.withDefaults(), firstPause)
 		var turns []*turn
 		for range 4 {
 			turns = append(turns, mustTake(t, l, 0))
@@ -112,7 +114,7 @@ func TestLimitIsFoundOut(t *testing.T) {
 
 func TestPauseGrowsWithoutRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLane(budget{}.withDefaults())
+		l := newLane(budget{}.withDefaults(), firstPause)
 		last := time.Duration(0)
 		for i := range 12 {
 			turn := mustTake(t, l, time.Hour)
@@ -140,7 +142,7 @@ func TestPauseGrowsWithoutRetryAfter(t *testing.T) {
 
 func TestBudgetOfAWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLane(budget{concurrent: 4, requests: 100, window: 10 * time.Minute})
+		l := newLane(budget{concurrent: 4, requests: 100, window: 10 * time.Minute}, firstPause)
 		var times []time.Time
 		for len(times) < 350 {
 			turn, err := l.take(t.Context(), time.Second)

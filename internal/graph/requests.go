@@ -29,8 +29,19 @@ func pageSize(req *http.Request, n int) *http.Request {
 	return req
 }
 
-// read sends the request and reads the answer, JSON, into v; nil for none.
+// read sends the request and reads the answer, JSON, into v; nil for none. An
+// answer that does not arrive whole is asked for again.
 func (m *Mailbox) read(req *http.Request, v any) error {
+	for try := 1; ; try++ {
+		err := m.readOnce(req, v)
+		var lost *ConnError
+		if try >= maxTries || !errors.As(err, &lost) || !lost.broken || req.Context().Err() != nil {
+			return err
+		}
+	}
+}
+
+func (m *Mailbox) readOnce(req *http.Request, v any) error {
 	resp, err := m.send(req)
 	if err != nil {
 		return err
@@ -39,6 +50,8 @@ func (m *Mailbox) read(req *http.Request, v any) error {
 	// What was read is whole, or an error says so.
 	_ = resp.Body.Close()
 	switch {
+	case err != nil && req.Context().Err() != nil:
+		return context.Cause(req.Context())
 	case err != nil:
 		return err
 	case len(body) > maxAnswer:
@@ -47,7 +60,7 @@ func (m *Mailbox) read(req *http.Request, v any) error {
 		return nil
 	}
 	if err := json.Unmarshal(body, v); err != nil {
-		return &ConnError{Host: m.host, Summary: "the answer cannot be read", Err: errors.New(m.settings.scrub(err.Error()))}
+		return &ConnError{Host: m.host, Summary: "the answer cannot be read", broken: true, Err: errors.New(m.settings.scrub(err.Error()))}
 	}
 	return nil
 }

@@ -74,7 +74,7 @@ func (m *Mailbox) send(req *http.Request) (*http.Response, error) {
 			m.tokens.drop(ctx, access)
 			try--
 			continue
-		case errors.As(err, &answer) && (answer.Status == 502 || answer.Status == 503 || answer.Status == 504):
+		case errors.As(err, &answer) && (answer.Status == 502 || answer.Status == 503 || answer.Status == 504 || answer.Status == 500 && !isContent(req)):
 		case errors.As(err, &lost) && !lost.Lasting:
 		default:
 			return nil, err
@@ -87,6 +87,10 @@ func (m *Mailbox) send(req *http.Request) (*http.Response, error) {
 		}
 	}
 }
+
+// isContent reports whether the request is for a message's bytes: of these a
+// failure may be the message's own, and whoever asked for them decides.
+func isContent(req *http.Request) bool { return strings.HasSuffix(req.URL.Path, "/$value") }
 
 // once sends the request a single time, in its turn.
 func (m *Mailbox) once(req *http.Request, access string, t *turn) (*http.Response, error) {
@@ -217,7 +221,7 @@ func (b *answerBody) Read(p []byte) (int, error) {
 		b.turn.done()
 	}
 	if err != nil && err != io.EOF && !errors.Is(err, context.Canceled) && !errors.Is(err, errEnded) {
-		err = &ConnError{Host: b.mailbox.host, Summary: "the answer broke off", Err: errors.New(b.mailbox.settings.scrub(err.Error()))}
+		err = &ConnError{Host: b.mailbox.host, Summary: "the answer broke off", broken: true, Err: errors.New(b.mailbox.settings.scrub(err.Error()))}
 	}
 	return n, err
 }

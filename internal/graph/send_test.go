@@ -128,7 +128,7 @@ func TestErrorsOfEveryForm(t *testing.T) {
 		"empty":             {504, ``, "HTTP 504", 3},
 		"without a message": {404, `{"error":{"code":"ErrorItemNotFound"}}`, "HTTP 404 ErrorItemNotFound", 1},
 		"another's":         {404, `{"message":"no"}`, "HTTP 404", 1},
-		"odd":               {500, `{"error":"x"}`, "HTTP 500", 1},
+		"odd":               {500, `{"error":"x"}`, "HTTP 500", 3},
 		"redirect":          {302, ``, "redirect", 1},
 		"with a token":      {400, `{"error":{"code":"X","message":"Bearer eyJ0eXAiOiJKV1QiLCJ.eyJhdWQiOiJ.sig-_x and ` + hidden + `"}}`, "Bearer *** and ***", 1},
 	} {

@@ -25,6 +25,9 @@ type Timeouts struct {
 	Answer time.Duration
 	// Silence is how long a body may pause: 60 s.
 	Silence time.Duration
+	// Pause is the first pause after a refusal that does not say how long to wait,
+	// and grows from there: 2 s.
+	Pause time.Duration
 	// Patience is how long a call waits by itself for a throttled mailbox, before
 	// it returns a *ThrottledError: 5 s.
 	Patience time.Duration
@@ -40,6 +43,7 @@ func (t Timeouts) withDefaults() Timeouts {
 	set(&t.SignIn, time.Minute)
 	set(&t.Answer, 2*time.Minute)
 	set(&t.Silence, time.Minute)
+	set(&t.Pause, 2*time.Second)
 	set(&t.Patience, 5*time.Second)
 	return t
 }

@@ -133,11 +133,31 @@ func (f *fetch) answer() {
 // one fetches a message. An error ends the whole fetch.
 func (f *fetch) one(ctx context.Context, ref sources.Ref) error {
 	s := f.source
+	if ref.Received.IsZero() {
+		// Of a message that was only read since, a listing of changes may tell no
+		// more than that.
+		item, err := s.box.State(ctx, ref.Key)
+		switch {
+		case graph.NotFound(err):
+			return f.gone(ref, err)
+		case err != nil:
+			return f.suspect(ref, err)
+		case bool(item.Draft):
+			return f.gone(ref, errors.New("it is a draft"))
+		}
+		return f.content(ctx, ref, item.Received.Time, bool(item.Read))
+	}
+	return f.content(ctx, ref, ref.Received, ref.Seen)
+}
+
+// content fetches a message that was received then, and has been read or not.
+func (f *fetch) content(ctx context.Context, ref sources.Ref, received time.Time, seen bool) error {
+	s := f.source
 	content, err := f.render(ctx, ref)
 	switch {
 	case err == nil:
 		s.forgive(ref.Key)
-		return f.hand(ctx, ref, content)
+		return f.hand(ctx, ref, &sources.Message{Received: received, Seen: seen, Wire: sources.Rendered}, content)
 	case ctx.Err() != nil:
 		return s.explain(f.doing, context.Cause(ctx))
 	case graph.NotFound(err):
@@ -251,11 +271,11 @@ func (f *fetch) convict(ctx context.Context, wanted []sources.Ref) error {
 }
 
 // hand delivers a message as it arrives.
-func (f *fetch) hand(ctx context.Context, ref sources.Ref, content *graph.Content) error {
+func (f *fetch) hand(ctx context.Context, ref sources.Ref, m *sources.Message, content *graph.Content) error {
 	s := f.source
 	f.answer()
 	body := &body{source: s, doing: f.doing, key: ref.Key, from: content.Body, size: content.Size, ctx: ctx}
-	m := &sources.Message{Received: ref.Received, Seen: ref.Seen, Size: content.Size, Wire: sources.Rendered, Body: body}
+	m.Size, m.Body = content.Size, body
 	if n, ok := s.cutBefore(ref.Key); ok {
 		body.before = n
 		m.Notes = append(m.Notes, "the server ends this message before the end of its last part, each time in the same place")

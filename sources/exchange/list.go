@@ -19,8 +19,9 @@ import (
 const linkKept = time.Hour
 
 // List implements [sources.Source]. With nothing new it costs one request. The
-// first page is had at once; messages come oldest first within a page, as Graph
-// gives no order to a listing of changes.
+// first messages are had at once. Graph gives no order to a listing of changes,
+// and begins with the newest, mostly: what it gives is put in order block by
+// block, of Config.Block messages or a little more.
 func (s *Source) List(ctx context.Context, folder sources.Folder, after sources.Cursor) (sources.Listing, error) {
 	doing := fmt.Sprintf("list folder %q", folder.Path)
 	ctx, done, err := s.bind(ctx, doing)
@@ -28,15 +29,19 @@ func (s *Source) List(ctx context.Context, folder sources.Folder, after sources.
 		return nil, err
 	}
 	defer done()
-	if !s.client.Cloud().Delta {
-		return s.sweepFolder(ctx, folder, doing, after)
+	if !s.noDelta.Load() {
+		began := parseCursor(after, changesCursor)
+		l := &listing{source: s, folder: folder, doing: doing, began: began, link: began.Link, done: slices.Clone(began.Done)}
+		err := l.load(ctx)
+		if err == nil {
+			return l, nil
+		}
+		if !graph.NoDelta(err) {
+			return nil, err
+		}
+		s.noDelta.Store(true)
 	}
-	began := parseCursor(after, changesCursor)
-	l := &listing{source: s, folder: folder, doing: doing, began: began, link: began.Link, done: slices.Clone(began.Done), seen: make(map[string]bool)}
-	if err := l.load(ctx); err != nil {
-		return nil, err
-	}
-	return l, nil
+	return s.sweepFolder(ctx, folder, doing, after)
 }
 
 // listing implements [sources.Listing] by the changes of a folder.
@@ -46,44 +51,52 @@ type listing struct {
 	doing  string
 	began  cursor
 
-	// link led to the page at hand; done is what of that page has been returned,
-	// and page what has not.
-	link string
-	done []string
-	page []sources.Ref
-	// next leads to the next page, or end to what changes later.
+	// link led to the block at hand; done is what of it has been returned, and
+	// block what has not.
+	link  string
+	done  []string
+	block []sources.Ref
+	// next leads to the next block, or end to what changes later.
 	next, end string
 
 	restarted bool
 	returned  bool
-	// seen are the links of this listing.
-	seen map[string]bool
 }
 
-// load reads the page that link leads to. When the server no longer knows the
-// link, the listing begins anew, once.
+// load reads the block that link leads to.
 func (l *listing) load(ctx context.Context) error {
 	s := l.source
-	page, err := s.box.Changes(ctx, l.folder.ID, l.link, s.cfg.PageSize)
-	if l.link != "" && !l.restarted && forgotten(err) {
-		s.log.Info("the server has forgotten how far the folder was listed; it is listed anew", zap.String("folder", l.folder.Path), zap.Error(err))
-		l.restarted, l.link, l.done, l.seen = true, "", nil, make(map[string]bool)
-		page, err = s.box.Changes(ctx, l.folder.ID, "", s.cfg.PageSize)
+	var items []*graph.Item
+	seen := make(map[string]bool)
+	for link := l.link; ; link = l.next {
+		page, err := s.box.Changes(ctx, l.folder.ID, link, s.cfg.PageSize)
+		if link != "" && !l.restarted && forgotten(err) {
+			// The server no longer knows the link: the listing begins anew, once.
+			s.log.Info("the server has forgotten how far the folder was listed; it is listed anew", zap.String("folder", l.folder.Path), zap.Error(err))
+			l.restarted, l.link, l.done = true, "", nil
+			return l.load(ctx)
+		}
+		if err != nil {
+			return s.noFolder(l.folder, l.doing, err)
+		}
+		l.next, l.end = page.Next, page.Delta
+		switch {
+		case l.next == "" && l.end == "":
+			return s.failure(sources.Temporary, l.doing, errors.New("the answer has neither a next page nor an end"))
+		case l.next != "" && (seen[l.next] || len(seen) > maxPages):
+			return s.failure(sources.Temporary, l.doing, errors.New("the pages of the listing go round in a circle"))
+		}
+		seen[l.next] = true
+		items = append(items, page.Items...)
+		if l.next == "" || len(items) >= s.cfg.Block {
+			l.block = s.refs(items, l.done)
+			return nil
+		}
 	}
-	if err != nil {
-		return s.noFolder(l.folder, l.doing, err)
-	}
-	l.next, l.end = page.Next, page.Delta
-	switch {
-	case l.next == "" && l.end == "":
-		return s.failure(sources.Temporary, l.doing, errors.New("the answer has neither a next page nor an end"))
-	case l.next != "" && l.seen[l.next]:
-		return s.failure(sources.Temporary, l.doing, errors.New("the pages of the listing go round in a circle"))
-	}
-	l.seen[l.next] = true
-	l.page = s.refs(page.Items, l.done)
-	return nil
 }
+
+// maxPages bounds the pages of a block, of which many may be empty.
+const maxPages = 1000
 
 // forgotten reports whether the server no longer knows a link, or never did.
 func forgotten(err error) bool {
@@ -103,7 +116,7 @@ func (s *Source) noFolder(folder sources.Folder, doing string, err error) error 
 	return s.failure(sources.NotFound, doing, err).WithRemedy("the folder %q has been deleted; if it is gone for good, remove it from folders", folder.Path)
 }
 
-// refs returns the messages of a page, oldest first, each once, without drafts,
+// refs returns the messages among the items, oldest first, each once, without drafts,
 // those that are no longer there, and those whose hash is in done.
 func (s *Source) refs(items []*graph.Item, done []string) []sources.Ref {
 	last := make(map[string]int, len(items))
@@ -152,19 +165,19 @@ func (l *listing) Next(ctx context.Context, most int) ([]sources.Ref, error) {
 		return nil, err
 	}
 	defer done()
-	for len(l.page) == 0 && l.next != "" {
-		link, before := l.link, l.done
+	for len(l.block) == 0 && l.next != "" {
+		before := *l
 		l.link, l.done = l.next, nil
 		if err := l.load(ctx); err != nil {
-			l.link, l.done = link, before
+			*l = before
 			return nil, err
 		}
 	}
-	if len(l.page) == 0 {
+	if len(l.block) == 0 {
 		return nil, nil
 	}
-	refs := l.page[:min(max(most, 1), len(l.page))]
-	l.page = l.page[len(refs):]
+	refs := l.block[:min(max(most, 1), len(l.block))]
+	l.block = l.block[len(refs):]
 	for _, ref := range refs {
 		l.done = append(l.done, hash(ref.Key))
 	}
@@ -177,7 +190,7 @@ func (l *listing) Remaining() int {
 	if l.next != "" {
 		return -1
 	}
-	return len(l.page)
+	return len(l.block)
 }
 
 // Cursor implements [sources.Listing]. What changes later is listed again by
@@ -185,7 +198,7 @@ func (l *listing) Remaining() int {
 func (l *listing) Cursor([]string) sources.Cursor {
 	now := time.Now()
 	switch {
-	case len(l.page) > 0:
+	case len(l.block) > 0:
 		return cursor{Kind: changesCursor, Link: l.link, Done: l.done}.text()
 	case l.next != "":
 		return cursor{Kind: changesCursor, Link: l.next}.text()

@@ -56,8 +56,7 @@ func (t *settlement) prepare(ctx context.Context) error {
 		t.apply = func(ctx context.Context, key string) error { return s.box.Move(ctx, key, deletedItems) }
 		if t.action.Permanent {
 			if !s.client.Cloud().PermanentDelete {
-				return s.failure(sources.Permanent, t.doing, errors.New("this cloud cannot delete for good")).
-					WithRemedy("leave out permanent: true; messages are moved to the deleted items then")
+				return s.cannotDelete(t.doing)
 			}
 			t.apply = s.box.DeleteForGood
 		}
@@ -71,6 +70,12 @@ func (t *settlement) prepare(ctx context.Context) error {
 		return s.failure(sources.Permanent, t.doing, fmt.Errorf("no disposition is named %q", t.action.Verb))
 	}
 	return nil
+}
+
+// cannotDelete is the error of permanent: true where there is no such thing.
+func (s *Source) cannotDelete(doing string) error {
+	return s.failure(sources.Permanent, doing, errors.New("in this cloud Graph cannot delete for good")).
+		WithRemedy("leave out permanent: true; messages are moved to the deleted items then")
 }
 
 // one settles a message. An error ends the whole call.

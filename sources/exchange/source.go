@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -37,8 +38,9 @@ type Config struct {
 	Permanent   bool
 	// Log may be nil.
 	Log *zap.Logger
-	// PageSize is how many messages are asked for at once; 0 for 256.
-	PageSize int
+	// PageSize is how many messages are asked for at once; 0 for 256. Block is how
+	// many are put in the order of their arrival; 0 for 2,048.
+	PageSize, Block int
 	// FoldersFor is for how long the folders are taken to be where they were
 	// found; 0 for 5 min.
 	FoldersFor time.Duration
@@ -57,6 +59,9 @@ type Source struct {
 	life context.Context
 	end  context.CancelFunc
 	work sync.WaitGroup
+
+	// noDelta is that the server has no listing of changes.
+	noDelta atomic.Bool
 
 	mu     sync.Mutex
 	closed bool
@@ -86,6 +91,9 @@ func Open(cfg Config) (*Source, error) {
 	if cfg.PageSize == 0 {
 		cfg.PageSize = 256
 	}
+	if cfg.Block == 0 {
+		cfg.Block = 2048
+	}
 	if cfg.FoldersFor == 0 {
 		cfg.FoldersFor = 5 * time.Minute
 	}
@@ -97,11 +105,16 @@ func Open(cfg Config) (*Source, error) {
 	if s.client, err = cfg.Clients.Open(cfg.Settings); err != nil {
 		return nil, fmt.Errorf("open source %s: %w", cfg.Name, s.classify(err))
 	}
+	if cfg.Permanent && !s.client.Cloud().PermanentDelete {
+		s.client.Close()
+		return nil, s.cannotDelete("open source " + cfg.Name)
+	}
 	s.box = s.client.Mailbox(cfg.Mailbox)
 	if s.log == nil {
 		s.log = zap.NewNop()
 	}
 	s.log = s.log.With(zap.String("source", cfg.Name))
+	s.noDelta.Store(!s.client.Cloud().Delta)
 	s.life, s.end = context.WithCancel(context.Background())
 	return s, nil
 }

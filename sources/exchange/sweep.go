@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -60,10 +61,9 @@ type sweeping struct {
 	before sweep
 	cursor cursor
 
-	page     []change
-	next     string
-	restart  bool
-	returned bool
+	block     []change
+	next      string
+	restarted bool
 }
 
 // change is a message with when it was changed.
@@ -72,7 +72,11 @@ type change struct {
 	at time.Time
 }
 
-func (c change) mark() string { return hash(c.Key + " " + c.at.UTC().Format(time.RFC3339Nano)) }
+// mark tells one state of a message from another. The server's times are to the
+// second.
+func (c change) mark() string {
+	return hash(fmt.Sprint(c.Key, " ", c.at.UTC().Format(time.RFC3339Nano), " ", c.Seen))
+}
 
 func (l *sweeping) load(ctx context.Context) error {
 	s := l.source
@@ -80,24 +84,39 @@ func (l *sweeping) load(ctx context.Context) error {
 	if !l.before.Since.IsZero() {
 		q.Filter = fmt.Sprintf("lastModifiedDateTime ge %s", l.before.Since.UTC().Format(time.RFC3339))
 	}
-	page, err := s.box.Messages(ctx, l.folder.ID, l.cursor.Link, q)
-	if l.cursor.Link != "" && !l.restart && forgotten(err) {
-		l.restart, l.cursor.Link, l.cursor.Done = true, "", nil
-		page, err = s.box.Messages(ctx, l.folder.ID, "", q)
+	var items []*graph.Item
+	seen := make(map[string]bool)
+	for link := l.cursor.Link; ; link = l.next {
+		page, err := s.box.Messages(ctx, l.folder.ID, link, q)
+		if link != "" && !l.restarted && forgotten(err) {
+			l.restarted, l.cursor.Link, l.cursor.Done = true, "", nil
+			return l.load(ctx)
+		}
+		if err != nil {
+			return s.noFolder(l.folder, l.doing, err)
+		}
+		l.next = page.Next
+		if l.next != "" && (seen[l.next] || len(seen) > maxPages) {
+			return s.failure(sources.Temporary, l.doing, errors.New("the pages of the listing go round in a circle"))
+		}
+		seen[l.next] = true
+		items = append(items, page.Items...)
+		if l.next == "" || len(items) >= s.cfg.Block {
+			break
+		}
 	}
-	if err != nil {
-		return s.noFolder(l.folder, l.doing, err)
-	}
-	l.next = page.Next
-	at := make(map[string]time.Time, len(page.Items))
-	for _, item := range page.Items {
+	at := make(map[string]time.Time, len(items))
+	for _, item := range items {
 		at[item.ID] = item.Modified.Time
 	}
-	l.page = nil
-	for _, ref := range s.refs(page.Items, l.cursor.Done) {
-		c := change{ref, at[ref.Key]}
-		if !slices.Contains(l.before.Recent, c.mark()) {
-			l.page = append(l.page, c)
+	known := make(map[string]bool, len(l.before.Recent))
+	for _, mark := range l.before.Recent {
+		known[mark] = true
+	}
+	l.block = nil
+	for _, ref := range s.refs(items, l.cursor.Done) {
+		if c := (change{ref, at[ref.Key]}); !known[c.mark()] {
+			l.block = append(l.block, c)
 		}
 	}
 	return nil
@@ -110,22 +129,21 @@ func (l *sweeping) Next(ctx context.Context, most int) ([]sources.Ref, error) {
 		return nil, err
 	}
 	defer done()
-	for len(l.page) == 0 && l.next != "" {
-		link, before := l.cursor.Link, l.cursor.Done
+	for len(l.block) == 0 && l.next != "" {
+		before := *l
 		l.cursor.Link, l.cursor.Done = l.next, nil
 		if err := l.load(ctx); err != nil {
-			l.cursor.Link, l.cursor.Done = link, before
+			*l = before
 			return nil, err
 		}
 	}
 	var refs []sources.Ref
-	for _, c := range l.page[:min(max(most, 1), len(l.page))] {
+	for _, c := range l.block[:min(max(most, 1), len(l.block))] {
 		refs = append(refs, c.Ref)
 		l.cursor.Done = append(l.cursor.Done, hash(c.Key))
 		l.cursor.note(c)
-		l.returned = true
 	}
-	l.page = l.page[len(refs):]
+	l.block = l.block[len(refs):]
 	return refs, nil
 }
 
@@ -147,14 +165,14 @@ func (l *sweeping) Remaining() int {
 	if l.next != "" {
 		return -1
 	}
-	return len(l.page)
+	return len(l.block)
 }
 
 // Cursor implements [sources.Listing].
-func (l *sweeping) Cursor(again []string) sources.Cursor {
+func (l *sweeping) Cursor([]string) sources.Cursor {
 	c := l.cursor
 	switch {
-	case len(l.page) > 0:
+	case len(l.block) > 0:
 		return c.text()
 	case l.next != "":
 		c.Link, c.Done = l.next, nil
