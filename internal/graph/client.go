@@ -39,6 +39,7 @@ func (c *Clients) Open(s Settings) (*Client, error) {
 	key := s.key()
 	if client := c.byKey[key]; client != nil {
 		client.users++
+		client.conns.use(true)
 		return client, nil
 	}
 	client, err := newClient(c, s)
@@ -83,6 +84,7 @@ type Client struct {
 	cloud    Cloud
 	timeouts Timeouts
 	rt       http.RoundTripper
+	conns    conns
 	tokens   *tokens
 	builder  *users.UsersRequestBuilder
 	adapter  *khttp.NetHttpRequestAdapter
@@ -100,7 +102,7 @@ func newClient(clients *Clients, s Settings) (*Client, error) {
 		return nil, fmt.Errorf("graph_endpoint: %w", err)
 	}
 	c := &Client{clients: clients, settings: s, cloud: cloud, timeouts: clients.Timeouts.withDefaults(), host: u.Host}
-	if c.rt, err = s.transport(c.timeouts); err != nil {
+	if c.rt, err = s.transport(c.timeouts, &c.conns); err != nil {
 		return nil, err
 	}
 	c.tokens = newTokens(c)
@@ -129,9 +131,13 @@ func (c *Client) Close() {
 	c.clients.mu.Lock()
 	defer c.clients.mu.Unlock()
 	c.users--
-	if t, ok := c.rt.(*http.Transport); ok && c.users == 0 {
+	if c.users > 0 {
+		return
+	}
+	if t, ok := c.rt.(*http.Transport); ok {
 		t.CloseIdleConnections()
 	}
+	c.conns.use(false)
 }
 
 // Cloud is where the client works.

@@ -82,7 +82,7 @@ func (s *Settings) proxy() (func(*http.Request) (*url.URL, error), error) {
 }
 
 // transport returns what carries requests.
-func (s *Settings) transport(timeouts Timeouts) (*http.Transport, error) {
+func (s *Settings) transport(timeouts Timeouts, of *conns) (*http.Transport, error) {
 	cfg, err := s.tlsConfig()
 	if err != nil {
 		return nil, err
@@ -91,9 +91,9 @@ func (s *Settings) transport(timeouts Timeouts) (*http.Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	dialer := &net.Dialer{Timeout: timeouts.Connect, KeepAlive: 30 * time.Second}
+	of.dialer = net.Dialer{Timeout: timeouts.Connect, KeepAlive: 30 * time.Second}
 	return &http.Transport{
-		Proxy: proxy, DialContext: dialer.DialContext, TLSClientConfig: cfg,
+		Proxy: proxy, DialContext: of.dial, TLSClientConfig: cfg,
 		TLSHandshakeTimeout: timeouts.Connect, ForceAttemptHTTP2: true,
 		IdleConnTimeout: 90 * time.Second, MaxIdleConnsPerHost: 8, MaxResponseHeaderBytes: 256 << 10,
 		// A connection that died silently is found before a request waits on it.
