@@ -106,7 +106,13 @@ func (e *ending) write(p []byte) {
 }
 
 // whole reports whether the message, which has ended, has ended where it should.
-func (e *ending) whole() bool { return e.found || e.last == nil }
+func (e *ending) whole() bool {
+	if !e.decided {
+		// All of it is header.
+		return lastLine(append(e.head, "\r\n\r\n"...)) == nil
+	}
+	return e.found || e.last == nil
+}
 
 // endOfHead returns where the head of a message ends, or -1.
 func endOfHead(p []byte) int {

@@ -30,6 +30,7 @@ func TestEnding(t *testing.T) {
 		"cut":                {"Content-Type: multipart/mixed; boundary=b1\r\n\r\n--b1\r\n\r\n" + long + "\r\n--b1-", false},
 		"cut in a part":      {"Content-Type: multipart/mixed; boundary=b1\r\n\r\n--b1\r\n\r\nx", false},
 		"inner end only":     {"Content-Type: multipart/mixed; boundary=b1\r\n\r\n--b1\r\nContent-Type: multipart/mixed; boundary=b2\r\n\r\n--b2\r\n--b2--\r\n", false},
+		"cut in the header":  {"Content-Type: multipart/mixed; boundary=b1\r\nSubject: x", false},
 		"broken type":        {"Content-Type: multipart/mixed; boundary\r\n\r\nx", true},
 		"of another field":   {"X-Content-Type: multipart/mixed; boundary=b1\r\n\r\nx", true},
 		"quoted in the body": {"Subject: x\r\n\r\nContent-Type: multipart/mixed; boundary=b1\r\n\r\nx", true},
