@@ -8,11 +8,26 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 )
+
+// schemas are those that were read, by path: reading takes a third of a second.
+var schemas sync.Map
 
 // readCSDL reads the schema that Microsoft publishes, the CSDL document of Graph
 // v1.0, as XML or gzip of it.
 func readCSDL(path string) (*model, error) {
+	if m, ok := schemas.Load(path); ok {
+		return m.(*model), nil
+	}
+	m, err := openCSDL(path)
+	if err == nil {
+		schemas.Store(path, m)
+	}
+	return m, err
+}
+
+func openCSDL(path string) (*model, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("read schema: %w", err)

@@ -124,15 +124,19 @@ func (s *Server) start() error {
 		// What clients do wrong with TLS is for the test to see at the client.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
-	go func() { s.served <- s.http.ServeTLS(listener, "", "") }()
+	go func() {
+		defer close(s.served)
+		s.served <- s.http.ServeTLS(listener, "", "")
+	}()
 	return nil
 }
 
-// Close ends the server and its connections, and waits for them.
+// Close ends the server and its connections, and waits for them. It may be called
+// again.
 func (s *Server) Close() error {
 	s.end()
 	err := s.http.Close()
-	if served := <-s.served; err == nil && served != http.ErrServerClosed {
+	if served, ok := <-s.served; ok && err == nil && served != http.ErrServerClosed {
 		err = served
 	}
 	s.handlers.Wait()
