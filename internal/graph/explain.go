@@ -121,7 +121,7 @@ func (s *Settings) explainSignIn(note *spoken, err error) error {
 	case e.Summary != "":
 	case note.status == http.StatusTooManyRequests || note.status >= 500 || note.answer.Error == "temporarily_unavailable" || note.answer.Error == "server_error":
 		set(AuthorityDown, fmt.Sprintf("the service is in trouble (HTTP %d)", note.status), "it is tried again; if it lasts, look at Microsoft's service health")
-	case note.status == 0 || s.Flow == ManagedIdentity:
+	case note.status == 0, s.Flow == ManagedIdentity, s.Flow == WorkloadIdentity && note.answer.Error == "":
 		set(NoIdentity, s.scrub(firstLine(err.Error())), "this needs a machine of Azure with an identity: assign it, or use flow: client_credentials")
 		if s.Flow == WorkloadIdentity {
 			e.Remedy = "the environment must have AZURE_FEDERATED_TOKEN_FILE, a file that can be read: label the pod azure.workload.identity/use, or use flow: client_credentials"
@@ -178,5 +178,6 @@ func (s *Settings) graphName() string {
 func firstLine(text string) string {
 	text, _, _ = strings.Cut(strings.TrimSpace(text), "\n")
 	text, _, _ = strings.Cut(text, " Trace ID:")
+	text, _, _ = strings.Cut(text, " To troubleshoot, visit")
 	return strings.TrimSpace(text)
 }

@@ -56,7 +56,7 @@ func (c *Client) credential() (azcore.TokenCredential, error) {
 	}
 	c.tokens.expires.Store(cert.chain[0].NotAfter.Unix())
 	return azidentity.NewClientCertificateCredential(s.TenantID, s.ClientID, cert.chain, cert.key,
-		&azidentity.ClientCertificateCredentialOptions{ClientOptions: options, DisableInstanceDiscovery: own, SendCertificateChain: true})
+		&azidentity.ClientCertificateCredentialOptions{ClientOptions: options, DisableInstanceDiscovery: own})
 }
 
 // spoken is what the authority said last, of one attempt to sign in.
