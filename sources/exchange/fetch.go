@@ -181,7 +181,7 @@ func (f *fetch) gone(ref sources.Ref, err error) error {
 func (f *fetch) render(ctx context.Context, ref sources.Ref) (content *graph.Content, err error) {
 	for try := 1; ; try++ {
 		content, err = f.source.box.Content(ctx, ref.Key)
-		if err == nil || !unrenderable(err) || try >= renderTries || conversion(err) && try > 1 {
+		if err == nil || !unrenderable(err) || try >= renderTries {
 			return content, err
 		}
 		timer := time.NewTimer(renderPause * time.Duration(try))
