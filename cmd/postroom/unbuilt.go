@@ -1,57 +1,19 @@
 package main
 
-import (
-	"strings"
+import "github.com/spf13/cobra"
 
-	"github.com/spf13/cobra"
-)
-
-// unbuilt is a command that is not built yet, or a flag of one that is.
-type unbuilt struct {
-	command, flag string
-	value         bool // the flag has one
+// notBuilt returns the commands that are not built yet. None of them is in the
+// help.
+func notBuilt() []string {
+	return []string{"convert", "migrate", "secret", "sign-in", "status"}
 }
 
-// notBuilt is what commands do not do yet: commands, and flags of those that
-// there are. None of it is in the help.
-func notBuilt() []unbuilt {
-	return []unbuilt{
-		{command: "convert"},
-		{command: "migrate"},
-		{command: "secret"},
-		{command: "sign-in"},
-		{command: "status"},
-		{command: "check", flag: "forbidden", value: true},
-	}
-}
-
-// addNotBuilt makes the commands say so of what is not built.
+// addNotBuilt makes the commands say so that are not built.
 func addNotBuilt(root *cobra.Command) {
-	for _, part := range notBuilt() {
-		if part.flag == "" {
-			root.AddCommand(&cobra.Command{
-				Use: part.command, Hidden: true, DisableFlagParsing: true,
-				RunE: func(cmd *cobra.Command, _ []string) error { return usage("%s: not built yet", cmd.Name()) },
-			})
-			continue
-		}
-		for _, cmd := range root.Commands() {
-			if cmd.Name() != part.command {
-				continue
-			}
-			run := cmd.RunE
-			if part.value {
-				cmd.Flags().String(part.flag, "", "")
-			} else {
-				cmd.Flags().Bool(part.flag, false, "")
-			}
-			cmd.Flags().Lookup(part.flag).Hidden = true
-			cmd.RunE = func(cmd *cobra.Command, args []string) error {
-				if cmd.Flags().Changed(part.flag) {
-					return usage("%s --%s: not built yet", strings.TrimPrefix(cmd.CommandPath(), root.Name()+" "), part.flag)
-				}
-				return run(cmd, args)
-			}
-		}
+	for _, name := range notBuilt() {
+		root.AddCommand(&cobra.Command{
+			Use: name, Hidden: true, DisableFlagParsing: true,
+			RunE: func(cmd *cobra.Command, _ []string) error { return usage("%s: not built yet", cmd.Name()) },
+		})
 	}
 }

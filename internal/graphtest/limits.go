@@ -1,0 +1,87 @@
+package graphtest
+
+import (
+	"cmp"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// Limits are those that Exchange puts on an application for one mailbox.
+type Limits struct {
+	// Concurrent is the most requests at a time: 4.
+	Concurrent int
+	// Requests is the most in a Window: 10,000 in 10 minutes.
+	Requests int
+	Window   time.Duration
+	// PageSize is that of a list if the request does not say: 10.
+	PageSize int
+	// Grace is how long after an answer with Retry-After requests still arrive
+	// that were on their way: 250 ms.
+	Grace time.Duration
+}
+
+func (l Limits) withDefaults() Limits {
+	l.Concurrent = cmp.Or(l.Concurrent, 4)
+	l.Requests = cmp.Or(l.Requests, 10_000)
+	l.Window = cmp.Or(l.Window, 10*time.Minute)
+	l.PageSize = cmp.Or(l.PageSize, 10)
+	l.Grace = cmp.Or(l.Grace, 250*time.Millisecond)
+	return l
+}
+
+// usage is what an application has asked of a mailbox.
+type usage struct {
+	begin    time.Time // of the window
+	requests int
+	// told is when the application was told to wait, until how long.
+	told, until time.Time
+}
+
+// admit takes a request to a mailbox in, or says why not. Whoever was admitted
+// calls leave afterwards. The caller holds the mutex.
+func (s *Server) admit(key string, q *Request) (leave func(), p *problem) {
+	now := s.now()
+	u := s.usage[key]
+	if u == nil || now.Sub(u.begin) >= s.options.Limits.Window {
+		next := &usage{begin: now}
+		if u != nil {
+			next.told, next.until = u.told, u.until
+		}
+		u = next
+		s.usage[key] = u
+	}
+	u.requests++
+	s.running[key]++
+	s.most[key] = max(s.most[key], s.running[key])
+	leave = func() { s.running[key]-- }
+	switch {
+	case now.Before(u.until):
+		// Clocks and networks are not exact to the second that the answer says.
+		if now.Sub(u.told) > s.options.Limits.Grace && u.until.Sub(now) > s.options.Limits.Grace {
+			q.Early = true
+		}
+		return leave, throttled("ApplicationThrottled", "Application is over its request limit.", u.until.Sub(now))
+	case u.requests > s.options.Limits.Requests:
+		wait := u.begin.Add(s.options.Limits.Window).Sub(now)
+		s.tell(key, wait)
+		return leave, throttled("ApplicationThrottled", "Application is over its MailboxRequests limit.", wait)
+	case s.running[key] > s.options.Limits.Concurrent:
+		return leave, refuse(http.StatusTooManyRequests, "ApplicationThrottled", "Application is over its MailboxConcurrency limit.")
+	}
+	return leave, nil
+}
+
+// tell remembers that an application was told to wait.
+func (s *Server) tell(key string, wait time.Duration) {
+	if u := s.usage[key]; u != nil {
+		u.told, u.until = s.now(), s.now().Add(wait)
+	}
+}
+
+func throttled(code, message string, wait time.Duration) *problem {
+	p := refuse(http.StatusTooManyRequests, code, "%s", message)
+	p.header = http.Header{"Retry-After": {strconv.Itoa(max(1, int(math.Ceil(wait.Seconds()))))}}
+	return p
+}

@@ -1,0 +1,148 @@
+package graphtest
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// entraState is what Entra keeps.
+type entraState struct {
+	key      []byte
+	issued   int
+	rejected map[string]bool // tokens by uti
+	failures []SignInFailure
+	managed  string // client id of the managed identity
+}
+
+func (e *entraState) start() error {
+	e.key, e.rejected = make([]byte, 32), make(map[string]bool)
+	_, err := rand.Read(e.key)
+	return err
+}
+
+// claims are those of an access token.
+type claims struct {
+	Audience string   `json:"aud"`
+	Issuer   string   `json:"iss"`
+	Issued   int64    `json:"iat"`
+	Before   int64    `json:"nbf"`
+	Expires  int64    `json:"exp"`
+	App      string   `json:"appid"`
+	Name     string   `json:"app_displayname"`
+	Kind     string   `json:"idtyp"`
+	Object   string   `json:"oid"`
+	Roles    []string `json:"roles,omitempty"`
+	Subject  string   `json:"sub"`
+	Tenant   string   `json:"tid"`
+	ID       string   `json:"uti"`
+	Version  string   `json:"ver"`
+	Client   []string `json:"xms_cc,omitempty"`
+}
+
+// issue makes a token. The caller holds the mutex.
+func (s *Server) issue(app *App, audience string, client []string) (token string, life time.Duration) {
+	now := s.now()
+	s.entra.issued++
+	object := guid("object", app.ID)
+	c := claims{
+		Audience: audience, Issuer: "https://sts.windows.net/" + s.options.Tenant + "/",
+		Issued: now.Unix(), Before: now.Unix(), Expires: now.Add(s.options.TokenLife).Unix(),
+		App: app.ID, Name: app.Name, Kind: "app", Object: object, Roles: app.Roles, Subject: object,
+		Tenant: s.options.Tenant, ID: guid("token", s.entra.issued, app.ID), Version: "1.0", Client: client,
+	}
+	body, err := json.Marshal(c)
+	if err != nil {
+		panic("graphtest: " + err.Error()) // claims can be encoded
+	}
+	signed := base64.RawURLEncoding.EncodeToString([]byte(`{"typ":"JWT","alg":"HS256"}`)) + "." + base64.RawURLEncoding.EncodeToString(body)
+	return signed + "." + base64.RawURLEncoding.EncodeToString(s.sign(signed)), s.options.TokenLife
+}
+
+func (s *Server) sign(text string) []byte {
+	mac := hmac.New(sha256.New, s.entra.key)
+	mac.Write([]byte(text))
+	return mac.Sum(nil)
+}
+
+var errTokenExpired = errors.New("Lifetime validation failed, the token is expired.")
+
+// verify returns the claims of a token that is valid now. The caller holds the
+// mutex.
+func (s *Server) verify(token string) (*claims, error) {
+	dot := strings.LastIndexByte(token, '.')
+	if strings.Count(token, ".") != 2 {
+		return nil, errors.New("IDX14100: JWT is not well formed, there are no dots (.).")
+	}
+	signature, err := base64.RawURLEncoding.DecodeString(token[dot+1:])
+	if err != nil || !hmac.Equal(signature, s.sign(token[:dot])) {
+		return nil, errors.New("IDX10511: Signature validation failed.")
+	}
+	_, payload, _ := strings.Cut(token[:dot], ".")
+	body, err := base64.RawURLEncoding.DecodeString(payload)
+	if err != nil {
+		return nil, err
+	}
+	var c claims
+	if err := json.Unmarshal(body, &c); err != nil {
+		return nil, err
+	}
+	switch {
+	case !slices.Contains(s.audiences(), c.Audience):
+		return nil, errors.New("Access token validation failure. Invalid audience.")
+	case !s.now().Before(time.Unix(c.Expires, 0)):
+		return nil, errTokenExpired
+	case s.entra.rejected[c.ID]:
+		return &c, errors.New("Continuous access evaluation resulted in challenge with result: InteractionRequired and code: TokenIssuedBeforeRevocationTimestamp")
+	}
+	return &c, nil
+}
+
+// audiences are the resources that tokens of this server may be for.
+func (s *Server) audiences() []string {
+	return []string{s.options.Cloud.Graph, s.url}
+}
+
+// RevokeTokens makes Graph refuse all tokens that were issued so far.
+func (s *Server) RevokeTokens() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for n := 1; n <= s.entra.issued; n++ {
+		for _, app := range s.apps {
+			s.entra.rejected[guid("token", n, app.ID)] = true
+		}
+	}
+}
+
+// TokensIssued is how many tokens Entra has issued.
+func (s *Server) TokensIssued() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.entra.issued
+}
+
+// challenge is the value of WWW-Authenticate that goes with a refused token.
+func (s *Server) challenge(c *claims) string {
+	value := fmt.Sprintf(`Bearer realm="", authorization_uri="%s/common/oauth2/authorize", client_id="00000003-0000-0000-c000-000000000000"`, s.url)
+	if c != nil && slices.Contains(c.Client, "CP1") {
+		wanted := fmt.Sprintf(`{"access_token":{"nbf":{"essential":true,"value":"%d"}}}`, s.now().Unix())
+		value += `, error="insufficient_claims", claims="` + base64.StdEncoding.EncodeToString([]byte(wanted)) + `"`
+	}
+	return value
+}
+
+// loseToken makes the token of the request invalid.
+func (c *call) loseToken() *problem {
+	c.s.entra.rejected[c.token.ID] = true
+	p := refuse(http.StatusUnauthorized, "InvalidAuthenticationToken", "Lifetime validation failed, the token is expired.")
+	p.header = http.Header{"Www-Authenticate": {c.s.challenge(c.token)}}
+	return p
+}
