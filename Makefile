@@ -3,7 +3,7 @@
 SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build windows demo test lint bench microbench fuzz simulate test-crash tools clean
+.PHONY: help build windows demo test test-race-graph lint bench microbench fuzz simulate test-crash tools clean
 
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GOBUILD  := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
@@ -22,7 +22,7 @@ GRAPH_TESTS = $(shell go list -test -f '{{.ImportPath}} {{join .Deps " "}}' ./..
 RACE_TESTS  = $(filter-out $(GRAPH_TESTS),$(shell go list ./...))
 
 help: ## lists the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## builds bin/postroom
 	$(GOBUILD) -o bin/ ./cmd/postroom
@@ -36,8 +36,11 @@ demo: build ## files generated mail from stand-in servers until Ctrl-C (ARGS='--
 test: tools ## runs all tests, with the race detector where it is affordable
 	@race='$(RACE_TESTS)' graph='$(GRAPH_TESTS)'; \
 	if [[ -z $$race ]]; then echo 'error: go list found no packages' >&2; exit 1; fi; \
-	(set -x; go test -race $$race); \
-	if [[ -n $$graph ]]; then (set -x; go test $$graph); fi
+	(set -x; go test -race -timeout 30m $$race); \
+	if [[ -n $$graph ]]; then (set -x; go test -timeout 30m $$graph); fi
+
+test-race-graph: tools ## runs the tests that link the Graph SDK with the race detector (builds the SDK once more)
+	go test -race -timeout 30m $(GRAPH_TESTS)
 
 lint: ## checks format, vet, staticcheck, vulnerabilities, modules, and the same for Windows
 	@unformatted=$$(gofmt -l .); \
