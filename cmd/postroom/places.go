@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"postroom/ingest/ledger"
+	"postroom/internal/durable"
 	"postroom/sources"
 	"postroom/store/filesystem"
 )
@@ -148,8 +150,10 @@ func (p place) explain(err error) error {
 		remedy = fmt.Sprintf("give %s, as which postroom runs, the right to write there, or set %s to another place", thisUser(), p.key)
 	case errors.Is(err, syscall.EROFS):
 		remedy = fmt.Sprintf("that file system is mounted read-only: mount it writable, or set %s to another place", p.key)
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+	case durable.Full(err):
 		remedy = fmt.Sprintf("the disk or the quota is full: make room, or set %s to another disk", p.key)
+	case errors.Is(err, ledger.ErrNewer):
+		remedy = "start the version of postroom that wrote it, or a newer one"
 	case p.key == "ledger":
 		remedy = "if the ledger is damaged, put back the last backup of the state directory"
 	default:

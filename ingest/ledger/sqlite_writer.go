@@ -6,6 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"postroom/internal/durable"
 )
 
 // sqliteWriter is the only one to write to the database. It takes the
@@ -140,11 +145,20 @@ func (w *sqliteWriter) record(group []*operation) {
 	}
 	for i, op := range group {
 		if err != nil {
-			op.done <- fmt.Errorf("write to ledger: %w", err)
+			op.done <- fmt.Errorf("write to ledger: %w", asSystemSays(err))
 		} else {
 			op.done <- refusals[i]
 		}
 	}
+}
+
+// asSystemSays adds to an error of SQLite what the system calls it.
+func asSystemSays(err error) error {
+	var e *sqlite.Error
+	if errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_FULL {
+		return fmt.Errorf("%w: %w", err, durable.NoSpace)
+	}
+	return err
 }
 
 // commit runs the operations in one transaction. It returns what those that

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"postroom/internal/durable"
 )
 
 // group runs operations in one transaction, while the writer has nothing else
@@ -112,14 +114,14 @@ func TestFullDisk(t *testing.T) {
 		big[i] = Listed{Key: fmt.Sprint("b", i), FolderPath: strings.Repeat("x", 1000)}
 	}
 	for range 2 {
-		if _, err := lease.Begin(t.Context(), big); err == nil || !strings.Contains(err.Error(), "full") {
+		if _, err := lease.Begin(t.Context(), big); !durable.Full(err) || !strings.Contains(err.Error(), "full") {
 			t.Fatalf("error is %v", err)
 		}
 		checkEntries(t, l, "a")
 	}
 	large := a
 	large.Title = strings.Repeat("x", 100_000)
-	if err := lease.Advance(t.Context(), large); err == nil || !strings.Contains(err.Error(), "full") {
+	if err := lease.Advance(t.Context(), large); !durable.Full(err) || !strings.Contains(err.Error(), "full") {
 		t.Fatalf("error is %v", err)
 	}
 	if got, err := l.Entry(t.Context(), "source", "inbox", "a"); err != nil || got != a {

@@ -21,6 +21,9 @@ func SyncDir(dir string) error {
 	return d.Sync()
 }
 
+// NoSpace is what the system says when a disk is full.
+const NoSpace = syscall.ENOSPC
+
 // Full reports whether err says that a disk, or what a user may have of it, is
 // full.
 func Full(err error) bool {

@@ -14,6 +14,9 @@ const FoldersSync = false
 // SyncDir does nothing: NTFS keeps its names in a journal.
 func SyncDir(string) error { return nil }
 
+// NoSpace is what the system says when a disk is full.
+const NoSpace = windows.ERROR_DISK_FULL
+
 // Full reports whether err says that a disk, or what a user may have of it, is
 // full.
 func Full(err error) bool {
