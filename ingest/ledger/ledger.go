@@ -293,6 +293,10 @@ type Lease interface {
 	// it names has been filed. Advancing to Filed keeps the document, unless the
 	// entry is a duplicate; advancing a prepared entry to anything else, or to a
 	// duplicate, gives up its claim.
+	//
+	// While an entry names the same document, its title, Message-ID and location
+	// stay as they were when it was filed, whatever it is given with: only Forget
+	// and Refiled change them.
 	Advance(ctx context.Context, entries ...Entry) error
 
 	// Renew keeps the lease for another ttl.

@@ -603,6 +603,9 @@ func (l *memoryLease) record(known *memoryEntry, e Entry, next standing) {
 		l.m.discarded = append(l.m.discarded, known)
 	}
 	e.Description = [32]byte{}
+	if known.standing.stays(next) {
+		e.Title, e.MessageID, e.Location = known.Title, known.MessageID, known.Location
+	}
 	known.Entry, known.standing = e, next
 }
 

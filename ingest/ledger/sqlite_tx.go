@@ -256,9 +256,13 @@ func (tx *sqliteTx) add(f folderID, e Entry) (bool, error) {
 
 // put records an entry that stood in r and stands in next now.
 func (tx *sqliteTx) put(f folderID, r standingRow, e Entry, next standing) error {
-	_, err := tx.exec(`UPDATE entries SET folder_path = ?, state = ?, size = ?, received = ?, document = ?, title = ?,
-		message_id = ?, filed = ?, location = ?, sha256 = ?, content = ?, strict = ?, original = ?, duplicate = ?, exact = ?, attempts = ?, retry_at = ?,
-		cause = ?, updated = ?, outcome = ?, quarantine = ? WHERE id = ?`,
+	of := "title = ?6, message_id = ?7, location = ?9, "
+	if r.stays(next) {
+		of = ""
+	}
+	_, err := tx.exec(`UPDATE entries SET folder_path = ?1, state = ?2, size = ?3, received = ?4, document = ?5, `+of+`
+		filed = ?8, sha256 = ?10, content = ?11, strict = ?12, original = ?13, duplicate = ?14, exact = ?15, attempts = ?16, retry_at = ?17,
+		cause = ?18, updated = ?19, outcome = ?20, quarantine = ?21 WHERE id = ?22`,
 		append(values(e, next), r.id)...)
 	if err != nil {
 		return err

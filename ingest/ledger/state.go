@@ -131,6 +131,12 @@ func (s standing) names(n standing) bool {
 		(s.state != Filed || s.document != n.document)
 }
 
+// stays reports that after the step from s to n what the entry says of its
+// document is as it was.
+func (s standing) stays(n standing) bool {
+	return s.state == Filed && (n.state == Filed || n.state == Settled) && s.document == n.document
+}
+
 // at returns the entry as a ledger keeps it.
 func (e Entry) at(now time.Time) Entry {
 	e.Received, e.Filed, e.RetryAt = instant(e.Received), instant(e.Filed), instant(e.RetryAt)

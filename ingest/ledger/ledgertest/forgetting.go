@@ -75,9 +75,11 @@ var forgetTests = []test{
 		f.wantDocuments(ledger.DocumentQuery{}, "doc-stays")
 		f.wantDocuments(ledger.DocumentQuery{Forgotten: true}, "doc")
 
-		// It is still settled what was owed.
-		same.Title, same.MessageID, same.Location = "", "", ""
+		// It is still settled what was owed, by who knows nothing of that.
 		f.advance(there, same, ledger.Settled)
+		if got := f.entry(same); got.State != ledger.Settled || got.Title != "" || got.MessageID != "" || got.Location != "" {
+			f.Fatalf("entry of the document is %+v", got)
+		}
 
 		want.Location = ""
 		f.ok(f.l.Forget(f.Context(), want))
@@ -156,6 +158,7 @@ var forgetTests = []test{
 		if got := f.document("doc"); got != want || len(refiling(ledger.DocumentQuery{})) != 0 {
 			f.Fatalf("document is\n%+v, want\n%+v", got, want)
 		}
+		f.advance(f.lease("s", "inbox"), e, ledger.Settled)
 		if got := f.entry(e); got.Title != "another" || got.Location != "s/another" || got.MessageID != "<1@host>" {
 			f.Fatalf("entry is %+v", got)
 		}
