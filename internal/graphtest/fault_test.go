@@ -78,7 +78,9 @@ func TestFaults(t *testing.T) {
 		{graphtest.FaultCut, graphtest.Fault{After: 10}, func(o outcome) bool { return o.status == 200 && o.err != nil && o.body == good.body[:10] },
 			func(o outcome) bool { return o.err != nil && o.body == whole[:10] }},
 		{graphtest.FaultCut, graphtest.Fault{Announced: true}, func(o outcome) bool { return o.err != nil },
-			func(o outcome) bool { return o.err != nil && o.body == whole[:len(whole)/2] && o.header.Get("Content-Length") == fmt.Sprint(len(whole)) }},
+			func(o outcome) bool {
+				return o.err != nil && o.body == whole[:len(whole)/2] && o.header.Get("Content-Length") == fmt.Sprint(len(whole))
+			}},
 		{graphtest.FaultTruncate, graphtest.Fault{}, nil, func(o outcome) bool { return o.err == nil && o.body == whole[:len(whole)/2] }},
 		{graphtest.FaultMangle, graphtest.Fault{}, func(o outcome) bool { return o.status == 200 && !json.Valid([]byte(o.body)) }, nil},
 		{graphtest.FaultEmptyResponse, graphtest.Fault{}, func(o outcome) bool { return o.status == 200 && o.body == "" }, nil},
