@@ -105,7 +105,7 @@ type kind struct {
 var (
 	drafts  = kind{uses: []string{"drafts"}, names: []string{"Drafts"}}
 	leftOut = kind{
-		uses: []string{"junk", "trash"},
+		uses: []string{"junk", "trash", "outbox", "sync"},
 		names: []string{"Outbox", "Junk", "Junk Email", "Junk E-mail", "Spam", "Trash", "Deleted Items",
 			"Deleted Messages", "Sync Issues"},
 	}

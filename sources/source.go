@@ -128,7 +128,8 @@ type Message struct {
 	// Size is the exact number of bytes of Body, or -1 if unknown beforehand.
 	Size int64
 	Wire Wire
-	// Notes say what could not be kept as it was.
+	// Notes say what could not be kept as it was. They are complete once Body has
+	// been read to its end.
 	Notes []string
 	// Body streams the bytes. It returns io.EOF only when every byte that the
 	// server announced has been read; a body that ends early returns an error.
@@ -182,7 +183,8 @@ type FolderInfo struct {
 	// Messages is the number of messages, or -1 if unknown.
 	Messages int
 	// Use is the special use (RFC 6154: "drafts", "sent", "junk", "trash",
-	// "archive", "all", "flagged", "important"), "inbox", or empty.
+	// "archive", "all", "flagged", "important"), "inbox", "outbox", "sync" (sync
+	// issues), or empty.
 	Use string
 	// Selectable is false for a folder that only holds other folders.
 	Selectable bool

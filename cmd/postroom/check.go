@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -49,17 +50,22 @@ type checkReport struct {
 func newCheck() *cobra.Command {
 	var offline, asJSON bool
 	var names []string
+	var forbidden string
 	cmd := &cobra.Command{
 		Use: "check", Short: "Check the configuration and every connection, with the remedy for what is wrong", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return check(cmd, names, offline, asJSON) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return check(cmd, names, forbidden, offline, asJSON) },
 	}
 	cmd.Flags().BoolVar(&offline, "offline", false, "only the configuration file")
 	cmd.Flags().StringArrayVar(&names, "source", nil, "only the source of this `NAME` (may be repeated)")
+	cmd.Flags().StringVar(&forbidden, "forbidden", "", "fail if the mailbox of this `ADDRESS`, which should be closed to the application, can be read")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
 
-func check(cmd *cobra.Command, names []string, offline, asJSON bool) error {
+func check(cmd *cobra.Command, names []string, forbidden string, offline, asJSON bool) error {
+	if offline && forbidden != "" {
+		return usage("check --forbidden asks the server: leave out --offline")
+	}
 	s, err := readSettings(cmd)
 	if err != nil {
 		return err
@@ -84,6 +90,9 @@ func check(cmd *cobra.Command, names []string, offline, asJSON bool) error {
 	of, err := chosen(c, names)
 	if err != nil {
 		return err
+	}
+	if forbidden != "" && !slices.ContainsFunc(of, func(s *config.Source) bool { return s.Type == "exchange" }) {
+		return usage("check --forbidden needs a source of type exchange: only there an application may be allowed more mailboxes than its own")
 	}
 	p := &checkPrinter{out: cmd.OutOrStdout(), quiet: asJSON}
 	p.line("configuration %s: %s, %s", s.config, count(len(of), "source", "sources"), count(len(c.Warnings), "warning", "warnings"))
@@ -113,7 +122,7 @@ func check(cmd *cobra.Command, names []string, offline, asJSON bool) error {
 		report.State = p.findings(probeState(cmd.Context(), c, logFile))
 		for _, src := range of {
 			p.line("source %s (%s)", src.Name, src.Type)
-			report.Sources = append(report.Sources, sourceFindings{Name: src.Name, OK: true, Steps: probeSource(cmd.Context(), src, p)})
+			report.Sources = append(report.Sources, sourceFindings{Name: src.Name, OK: true, Steps: probeSource(cmd.Context(), src, forbidden, p)})
 		}
 	}
 	report.OK = allOK(report.Repository) && allOK(report.State)
@@ -181,7 +190,13 @@ func findingOf(step, detail string, err error) finding {
 	return f
 }
 
-func probeSource(ctx context.Context, s *config.Source, p *checkPrinter) (out []finding) {
+// forbidder is a source that can tell whether its credentials open another
+// mailbox.
+type forbidder interface {
+	ProbeForbidden(ctx context.Context, address string) sources.Step
+}
+
+func probeSource(ctx context.Context, s *config.Source, forbidden string, p *checkPrinter) (out []finding) {
 	add := func(f finding) {
 		p.finding(f)
 		out = append(out, f)
@@ -204,6 +219,10 @@ func probeSource(ctx context.Context, s *config.Source, p *checkPrinter) (out []
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	prober.Probe(ctx, func(step sources.Step) { add(findingOf(step.Name, step.Detail, step.Err)) })
+	if other, ok := src.(forbidder); ok && forbidden != "" {
+		step := other.ProbeForbidden(ctx, forbidden)
+		add(findingOf(step.Name, step.Detail, step.Err))
+	}
 	return out
 }
 

@@ -10,8 +10,10 @@ import (
 	"postroom/cmd/postroom/config"
 	"postroom/ingest"
 	"postroom/ingest/document"
+	"postroom/internal/graph"
 	"postroom/internal/secret"
 	"postroom/sources"
+	"postroom/sources/exchange"
 	"postroom/sources/imap"
 )
 
@@ -25,9 +27,32 @@ type driver struct {
 	fit func(options any, m *ingest.Mailbox)
 }
 
+// graphClients are those of this process: what Exchange Online counts, it counts
+// for all sources together.
+var graphClients graph.Clients
+
 // drivers is the list of all kinds of sources. There is no other.
 func drivers() map[string]driver {
 	return map[string]driver{
+		"exchange": {
+			options: func() any { return new(exchange.Options) },
+			open: func(s *config.Source, log *zap.Logger) (sources.Source, error) {
+				src, err := exchange.Open(exchange.Config{
+					Options: *s.Options.(*exchange.Options), Name: s.Name, Mailbox: s.Mailbox,
+					Clients: &graphClients, Settings: graphSettings(s),
+					AfterFiling: sources.Verb(s.AfterFiling), Permanent: s.Permanent, Log: log,
+				})
+				if err != nil {
+					return nil, fmt.Errorf("%s: %w", s.Position, err)
+				}
+				return src, nil
+			},
+			fit: func(options any, m *ingest.Mailbox) {
+				o := options.(*exchange.Options)
+				// Requests take turns below; more folders at once only wait there.
+				m.Parallel, m.FailedFolder, m.After.Target = 2, o.FailedFolder, o.FiledFolder
+			},
+		},
 		"imap": {
 			options: func() any { return new(imap.Options) },
 			open: func(s *config.Source, log *zap.Logger) (sources.Source, error) {
@@ -55,6 +80,20 @@ func signIn(s *config.Source) (user string, password secret.Value) {
 		return "", secret.Value{}
 	}
 	return s.Credentials.Username, s.Credentials.Password
+}
+
+// graphSettings are the credentials of a source of Exchange Online.
+func graphSettings(s *config.Source) graph.Settings {
+	if s.Credentials == nil || s.Credentials.Entra == nil {
+		return graph.Settings{}
+	}
+	e := s.Credentials.Entra
+	return graph.Settings{
+		TenantID: e.TenantID, ClientID: e.ClientID, ClientSecret: e.ClientSecret,
+		Certificate: e.ClientCertificate, CertificatePassword: e.ClientCertificatePassword,
+		Flow: e.Flow, Cloud: e.Cloud, AuthorityHost: e.AuthorityHost, GraphEndpoint: e.GraphEndpoint,
+		CAFile: e.CAFile, Proxy: e.Proxy,
+	}
 }
 
 // configDrivers tells the configuration of the drivers.

@@ -71,7 +71,7 @@ func TestNotBuilt(t *testing.T) {
 	for _, line := range []string{
 		"convert --to msg a b", "migrate --all --mailbox a --credentials b", "secret set NAME",
 		"status --json", "refile ID", "sign-in --credentials NAME", "convert --help",
-		"run --once --dry-run", "run --dry-run", "check --forbidden a@example.com", "check --offline --forbidden=a@example.com",
+		"run --once --dry-run", "run --dry-run",
 	} {
 		r := o.run(strings.Fields(line)...)
 		if r.status != exitUsage || r.out != "" || !strings.Contains(r.err, "not built yet") {

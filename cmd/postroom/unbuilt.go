@@ -9,7 +9,6 @@ import (
 // unbuilt is a command that is not built yet, or a flag of one that is.
 type unbuilt struct {
 	command, flag string
-	value         bool // the flag has one
 }
 
 // notBuilt is what commands do not do yet: commands, and flags of those that
@@ -23,7 +22,6 @@ func notBuilt() []unbuilt {
 		{command: "sign-in"},
 		{command: "status"},
 		{command: "run", flag: "dry-run"},
-		{command: "check", flag: "forbidden", value: true},
 	}
 }
 
@@ -42,11 +40,7 @@ func addNotBuilt(root *cobra.Command) {
 				continue
 			}
 			run := cmd.RunE
-			if part.value {
-				cmd.Flags().String(part.flag, "", "")
-			} else {
-				cmd.Flags().Bool(part.flag, false, "")
-			}
+			cmd.Flags().Bool(part.flag, false, "")
 			cmd.Flags().Lookup(part.flag).Hidden = true
 			cmd.RunE = func(cmd *cobra.Command, args []string) error {
 				if cmd.Flags().Changed(part.flag) {

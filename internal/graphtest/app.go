@@ -18,6 +18,9 @@ type App struct {
 	Federated []Federated
 	// Roles are the permissions that were granted, such as "Mail.ReadWrite".
 	Roles []string
+	// Granted are permissions that Exchange grants by itself (RBAC for
+	// Applications): they are in no token.
+	Granted []string
 	// Mailboxes bounds the application to these addresses; nil for all.
 	Mailboxes []string
 	// Disabled: it exists and may not sign in.

@@ -83,10 +83,12 @@ func (a *assertion) signedBy(key *rsa.PublicKey) bool {
 // names reports whether the header names the certificate.
 func (a *assertion) names(c *x509.Certificate) bool {
 	long, short := sha256.Sum256(c.Raw), sha1.Sum(c.Raw)
+	// Entra takes either alphabet; Microsoft's own libraries differ in it.
+	plain := strings.NewReplacer("+", "-", "/", "_", "=", "")
 	if a.header.SHA256 != "" {
-		return a.header.SHA256 == base64.RawURLEncoding.EncodeToString(long[:])
+		return plain.Replace(a.header.SHA256) == base64.RawURLEncoding.EncodeToString(long[:])
 	}
-	return strings.TrimRight(a.header.SHA1, "=") == base64.RawURLEncoding.EncodeToString(short[:])
+	return plain.Replace(a.header.SHA1) == base64.RawURLEncoding.EncodeToString(short[:])
 }
 
 // checkAssertion reports what is wrong with an assertion of the application. The

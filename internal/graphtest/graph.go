@@ -298,8 +298,9 @@ func (c *call) find(h handler) *problem {
 		c.mailbox = m
 		return nil
 	}
-	allowed := slices.Contains(c.roles, "Mail.ReadWrite") ||
-		!h.writes && slices.Contains(c.roles, "Mail.Read") || h.basic && slices.Contains(c.roles, "Mail.ReadBasic.All")
+	roles := slices.Concat(c.roles, c.app.Granted)
+	allowed := slices.Contains(roles, "Mail.ReadWrite") ||
+		!h.writes && slices.Contains(roles, "Mail.Read") || h.basic && slices.Contains(roles, "Mail.ReadBasic.All")
 	switch {
 	case !allowed:
 		return accessDenied()

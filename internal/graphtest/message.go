@@ -75,7 +75,8 @@ func (c *call) messageJSON(i *item) map[string]any {
 
 // basic reports whether the application may not see what mail says.
 func (c *call) basic() bool {
-	return !slices.Contains(c.roles, "Mail.Read") && !slices.Contains(c.roles, "Mail.ReadWrite")
+	roles := slices.Concat(c.roles, c.app.Granted)
+	return !slices.Contains(roles, "Mail.Read") && !slices.Contains(roles, "Mail.ReadWrite")
 }
 
 func (c *call) bodyJSON(i *item) any {

@@ -164,6 +164,7 @@ func (s *Server) now() time.Time { return s.options.Clock() }
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.handlers.Add(1)
 	defer s.handlers.Done()
+	w.Header().Set("Date", s.now().UTC().Format(http.TimeFormat))
 	first, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	switch first {
 	case "v1.0", "beta":

@@ -39,6 +39,9 @@ type Abilities struct {
 	Seen bool
 	// Received: the server keeps a date of arrival, to the second.
 	Received bool
+	// Changes: a listing reports every later change of a message, so that a cursor
+	// covers also what is to be listed again.
+	Changes bool
 	// Verbs are the dispositions besides keep.
 	Verbs []sources.Verb
 }

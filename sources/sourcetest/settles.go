@@ -1,6 +1,7 @@
 package sourcetest
 
 import (
+	"bytes"
 	"slices"
 	"testing"
 	"time"
@@ -86,10 +87,13 @@ func testDelete(t *testing.T, server Server) {
 	w.holds(sources.Inbox, served[0], served[3])
 }
 
-// holds fails the test unless the folder holds these messages and no others.
+// holds fails the test unless the folder holds these messages and no others, in
+// whatever order.
 func (w *world) holds(folder string, want ...[]byte) {
 	w.Helper()
 	got := w.server.Snapshot(w.T, folder)
+	want = slices.SortedFunc(slices.Values(want), bytes.Compare)
+	slices.SortFunc(got, func(a, b Mail) int { return bytes.Compare(a.Raw, b.Raw) })
 	if len(got) != len(want) {
 		w.Errorf("folder %s holds %d messages, want %d", folder, len(got), len(want))
 		return

@@ -258,6 +258,11 @@ func (l *loader) config(c *Config, data []byte) {
 	for _, file := range files {
 		c.Sources = append(c.Sources, l.readSources(file.Sources, defaults)...)
 	}
+	for _, credentials := range l.credentials {
+		if credentials.Entra != nil {
+			credentials.Entra.Proxy = c.Proxy
+		}
+	}
 	l.checkNames()
 	l.readOutgoing(head.Outgoing, &c.Outgoing)
 	l.checkStatus(c.Status, read)

@@ -38,6 +38,8 @@ type Entra struct {
 	AuthorityHost             string       `yaml:"authority_host" kind:"https" doc:"Where to sign in, with cloud: custom."`
 	GraphEndpoint             string       `yaml:"graph_endpoint" kind:"https" doc:"Where Microsoft Graph is, with cloud: custom."`
 	CAFile                    string       `yaml:"ca_file" kind:"certificates" doc:"File of PEM certificates trusted besides those of the system."`
+	// Proxy is [Config.Proxy].
+	Proxy secret.Value
 }
 
 // Google signs in as a service account of Google with domain-wide delegation.
@@ -80,6 +82,10 @@ func (e *Entra) CheckOptions() []sources.Problem {
 	}
 	if e.Flow == "client_credentials" && !certificate {
 		rule("client_secret", secret, true, false, "flow: client_credentials without client_certificate")
+	}
+	if secret && guidExpression.MatchString(e.ClientSecret.Reveal()) {
+		problems = append(problems, sources.Problem{Key: "client_secret", Warning: true,
+			Message: "client_secret: has the shape of an id; a secret has an id and a value, and only its Value signs in"})
 	}
 	rule("client_certificate_password", !e.ClientCertificatePassword.Empty(), false, !certificate, "credentials without client_certificate")
 	if e.Cloud != "" {

@@ -7,17 +7,9 @@ import "postroom/sources"
 // one here.
 func laterDrivers() []Driver {
 	return []Driver{
-		{"exchange", func() any { return new(exchangeOptions) }},
 		{"gmail", func() any { return new(gmailOptions) }},
 		{"pop3", func() any { return new(pop3Options) }},
 	}
-}
-
-type exchangeOptions struct {
-	Folders        []string `yaml:"folders" default:"Inbox" kind:"pattern" doc:"Folders to read. * matches within one level, X/** everything below X."`
-	ExcludeFolders []string `yaml:"exclude_folders" kind:"pattern" doc:"Folders to leave out, each with all below it."`
-	FiledFolder    string   `yaml:"filed_folder" kind:"folder" doc:"Folder that filed messages are moved to, with after_filing: move. Created when missing, never read."`
-	FailedFolder   string   `yaml:"failed_folder" kind:"folder" doc:"Folder that quarantined messages are moved to. Created when missing, never read."`
 }
 
 type gmailOptions struct {
@@ -25,11 +17,6 @@ type gmailOptions struct {
 	ExcludeFolders []string `yaml:"exclude_folders" kind:"pattern" doc:"Labels to leave out, each with all below it."`
 	FiledFolder    string   `yaml:"filed_folder" kind:"folder" doc:"Label that filed messages are moved to, with after_filing: move. Created when missing, never read."`
 	FailedFolder   string   `yaml:"failed_folder" kind:"folder" doc:"Label that quarantined messages are moved to. Created when missing, never read."`
-}
-
-// CheckOptions implements [sources.Checker].
-func (o *exchangeOptions) CheckOptions() []sources.Problem {
-	return sources.CheckFolders(o.Folders, o.ExcludeFolders, o.FiledFolder, o.FailedFolder)
 }
 
 // CheckOptions implements [sources.Checker].

@@ -16,13 +16,17 @@ import (
 
 	"postroom/cmd/postroom/config"
 	"postroom/internal/testcert"
+	"postroom/sources/exchange"
 	"postroom/sources/imap"
 )
 
 var update = flag.Bool("update", false, "write what the tests find as what they want")
 
 func drivers() []config.Driver {
-	return []config.Driver{{Type: "imap", Options: func() any { return new(imap.Options) }}}
+	return []config.Driver{
+		{Type: "exchange", Options: func() any { return new(exchange.Options) }},
+		{Type: "imap", Options: func() any { return new(imap.Options) }},
+	}
 }
 
 // marker is a secret that must appear in no message.

@@ -25,8 +25,8 @@ func unbuiltInSource() []unbuilt {
 
 func unbuiltInCredentials() []unbuilt {
 	return []unbuilt{
-		{"type", "entra"},
 		{"type", "google"},
+		{"flow", "device_code"},
 	}
 }
 

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"postroom/ingest/ledger"
+	"postroom/internal/graphtest"
+	"postroom/internal/mailgen"
+	"postroom/store"
+)
+
+// branch is an office whose mailbox is in Exchange Online.
+type branch struct {
+	*office
+	cloud *graphtest.Server
+	box   *graphtest.Mailbox
+	inbox string // the id of the folder
+	ids   map[string]bool
+}
+
+func newBranch(t *testing.T, seed uint64, source string) *branch {
+	t.Helper()
+	b := &branch{office: &office{t: t, dir: t.TempDir(), sent: make(map[string]int)}, ids: make(map[string]bool)}
+	b.cloud = graphtest.Start(t, graphtest.Options{Seed: seed})
+	b.box = b.cloud.AddMailbox("invoices@contoso.example", graphtest.MailboxOptions{Language: "fi"})
+	b.inbox = b.box.CreateFolder("inbox")
+	b.cloud.ChangeApp(func(a *graphtest.App) { a.Secrets = []graphtest.Secret{{Value: marker}} })
+	for name, text := range map[string]string{
+		"secret": marker, "ca.pem": string(b.cloud.CAPEM()),
+		"config.yaml": fmt.Sprintf(`version: 1
+repository: {type: filesystem, path: ./documents}
+credentials:
+  - name: contoso
+    type: entra
+    tenant_id: %s
+    client_id: %s
+    client_secret: ${file:secret}
+    cloud: custom
+    authority_host: %s
+    graph_endpoint: %s
+    ca_file: ca.pem
+sources:
+  - name: invoices
+    type: exchange
+    credentials: contoso
+    mailbox: invoices@contoso.example
+    %s
+`, b.cloud.Tenant(), b.cloud.ClientID(), b.cloud.AuthorityURL(), b.cloud.GraphURL(), strings.ReplaceAll(strings.TrimSpace(source), "\n", "\n    ")),
+	} {
+		if err := os.WriteFile(filepath.Join(b.dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() {
+		if err := os.Remove(filepath.Join(b.dir, "secret")); err != nil {
+			t.Error(err)
+		}
+		b.noSecretAnywhere()
+	})
+	return b
+}
+
+func (b *branch) fill(seed uint64, n int) {
+	mail := mailgen.New(seed, mailgen.Small())
+	start := time.Now().Add(-time.Duration(n) * time.Hour)
+	for i := range n {
+		m := mail.Next()
+		item := b.box.Deliver("inbox", graphtest.Mail{Raw: m.Raw, Received: start.Add(time.Duration(i) * time.Hour)})
+		b.ids[item.ImmutableID] = true
+	}
+}
+
+// backOffPasses makes messages that are to be tried again later due now.
+func (b *branch) backOffPasses() {
+	b.t.Helper()
+	ctx := b.t.Context()
+	l, err := ledger.OpenSQLite(ctx, filepath.Join(b.dir, "state", "postroom.db"))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	lease, err := l.Lease(ctx, "invoices", b.inbox, time.Minute)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	owed, err := lease.Owed(ctx, time.Now().Add(24*time.Hour), "", 10_000)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for i := range owed {
+		owed[i].RetryAt = time.Time{}
+	}
+	if err := errors.Join(lease.Advance(ctx, owed...), lease.Release(ctx), l.Close()); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// each checks that every message has one document, and returns them.
+func (b *branch) each() []*store.Document {
+	b.t.Helper()
+	docs := b.filed()
+	count := make(map[string]int)
+	for _, d := range docs {
+		count[d.Origin.ServerID]++
+	}
+	for id := range b.ids {
+		if count[id] != 1 {
+			b.t.Errorf("message %s was filed %d times", id, count[id])
+		}
+		delete(count, id)
+	}
+	for id := range count {
+		b.t.Errorf("a document of %s, which was never sent", id)
+	}
+	return docs
+}
+
+// TestExchangeOnline files, moves, and asks for no more than it needs.
+func TestExchangeOnline(t *testing.T) {
+	b := newBranch(t, 1, "after_filing: move\nfiled_folder: Inbox/Filed")
+	b.fill(1, 60)
+	if s := b.once(); s.Filed != 60 || s.Error != "" {
+		t.Fatalf("%+v", s)
+	}
+	for _, d := range b.each() {
+		if d.Origin.Type != "exchange" || d.Origin.Wire != "rendered" || d.Origin.Folder != "Inbox" || d.Origin.Mailbox != "invoices@contoso.example" {
+			t.Errorf("%+v", d.Origin)
+		}
+	}
+	counts := b.cloud.Counts()
+	if counts["value"] != 60 || counts["move"] != 60 || len(b.cloud.Requests()) > 60+60+12 {
+		t.Errorf("requests %v", counts)
+	}
+	if n := len(b.box.Messages("inbox/Filed")); n != 60 {
+		t.Errorf("%d messages moved", n)
+	}
+	if s := b.once(); s.Filed != 0 || s.Error != "" {
+		t.Errorf("then %+v", s)
+	}
+}
+
+// TestExchangeOnlineInTrouble: whatever goes wrong, each message is filed once,
+// and disposed of only then.
+func TestExchangeOnlineInTrouble(t *testing.T) {
+	seeds := uint64(8)
+	if testing.Short() {
+		seeds = 2
+	}
+	for seed := range seeds {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			b := newBranch(t, seed, "after_filing: delete")
+			b.fill(seed, 25)
+			var kinds []graphtest.FaultKind
+			for _, kind := range graphtest.AllFaults() {
+				if kind != graphtest.FaultThrottleBare { // it takes long
+					kinds = append(kinds, kind)
+				}
+			}
+			b.cloud.SetPlan(graphtest.Plan{Seed: seed, Rate: 0.1, Kinds: kinds})
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+			defer cancel()
+			for n := 1; len(b.box.Messages("inbox")) > 0; n++ {
+				b.once()
+				b.backOffPasses()
+				if ctx.Err() != nil {
+					t.Fatalf("after %d runs %d messages are left", n, len(b.box.Messages("inbox")))
+				}
+			}
+			b.cloud.Heal()
+			b.once()
+			b.each()
+			if n := len(b.box.Messages("deleteditems")); n != 25 {
+				t.Errorf("%d messages in the deleted items", n)
+			}
+			if early := b.cloud.Violations(); len(early) > 0 {
+				t.Errorf("requests before their time: %v", early)
+			}
+			if n := b.cloud.MaxConcurrency(); n > 4 {
+				t.Errorf("%d requests at once", n)
+			}
+		})
+	}
+}
+
+func TestCheckExchangeOnline(t *testing.T) {
+	b := newBranch(t, 2, "folders: [Inbox, Inbox/Sub]")
+	b.box.CreateFolder("inbox/Sub")
+	b.cloud.AddMailbox("chief@contoso.example", graphtest.MailboxOptions{})
+	if r := b.run("check"); r.status != exitOK {
+		t.Errorf("%+v", r)
+	}
+	r := b.run("check", "--forbidden", "chief@contoso.example")
+	if r.status != exitFailed {
+		t.Errorf("status %d", r.status)
+	}
+	contains(t, r.out, "FAILED  forbidden", "can read the mailbox chief@contoso.example", "what to do:", "RBAC for Applications")
+	b.cloud.ChangeApp(func(a *graphtest.App) { a.Mailboxes = []string{b.box.Address()} })
+	r = b.run("check", "--forbidden", "chief@contoso.example")
+	if r.status != exitOK {
+		t.Errorf("%+v", r)
+	}
+	contains(t, r.out, "ok      forbidden", "cannot be read, as it should be", "sign-in", "permission", "Inbox/Sub, 0 messages", "TLS 1.3")
+	r = b.run("folders", "--source", "invoices")
+	contains(t, r.out, "Inbox/Sub", "Luonnokset", "drafts")
+	for _, args := range [][]string{{"check", "--offline", "--forbidden", "a@b"}} {
+		if r := b.run(args...); r.status != exitUsage {
+			t.Errorf("%v: %+v", args, r)
+		}
+	}
+}

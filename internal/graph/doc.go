@@ -1,0 +1,17 @@
+// Package graph signs in at Microsoft Entra ID and speaks Microsoft Graph v1.0
+// for the mail in Exchange Online. It is the one importer of the Graph SDK.
+//
+// The SDK writes the requests: its builders are generated from the schema that
+// Microsoft publishes, so that paths, parameters and bodies are legal by
+// construction. It neither sends them nor reads the answers. What is sent goes
+// through one fixed chain ([Mailbox.send]): token, turn, deadline, and no retry
+// that the chain does not know of; what is answered is read into plain structs,
+// leniently, and bodies are streamed.
+//
+// [Clients] is shared by everything in the process that reads mail: it keeps one
+// token cache for each credential, and one budget of requests for each
+// application and mailbox, which is how Exchange Online counts.
+//
+// Errors are one of four: [*SignInError], [*ThrottledError], [*Error] (an answer
+// of Graph), [*ConnError] (no answer). None holds a secret or a token.
+package graph

@@ -1,0 +1,129 @@
+package exchange
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"postroom/internal/graph"
+	"postroom/sources"
+)
+
+// explain gives err, met while doing something, its class and remedy, and names
+// the mailbox.
+func (s *Source) explain(doing string, err error) error {
+	var classed *sources.Error
+	if err == nil || errors.As(err, &classed) {
+		return err
+	}
+	e := s.classify(err)
+	e.Err = fmt.Errorf("mailbox %s: %s: %w", s.cfg.Mailbox, doing, err)
+	return e
+}
+
+// failure returns an error of the class that names the mailbox.
+func (s *Source) failure(class sources.Class, doing string, err error) *sources.Error {
+	return sources.Errorf(class, "mailbox %s: %s: %w", s.cfg.Mailbox, doing, err)
+}
+
+// classify gives err its class and remedy.
+func (s *Source) classify(err error) *sources.Error {
+	var (
+		refused   *graph.SignInError
+		throttled *graph.ThrottledError
+		lost      *graph.ConnError
+		answer    *graph.Error
+	)
+	e := &sources.Error{Class: sources.Temporary, Err: err}
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, ErrClosed):
+	case errors.As(err, &throttled):
+		e.Class, e.Until = sources.Throttled, throttled.Until
+	case errors.As(err, &refused):
+		e.Remedy = refused.Remedy
+		if !refused.Temporary() {
+			e.Class = sources.SignIn
+		}
+	case errors.As(err, &lost):
+		e.Remedy = lost.Remedy
+		if lost.Lasting {
+			e.Class = sources.Permanent
+		}
+	case errors.As(err, &answer):
+		e.Class, e.Remedy = s.judge(answer)
+	}
+	return e
+}
+
+// judge gives an answer of Graph its class and remedy.
+func (s *Source) judge(e *graph.Error) (sources.Class, string) {
+	switch {
+	case e.Has("MailboxNotEnabledForRESTAPI", "MailboxNotSupportedForRESTAPI"):
+		return sources.NotFound, "the account has no mailbox in Exchange Online, or no licence for one, or it is still on the premises, or inactive: " +
+			"give it a licence (Microsoft 365 admin center, Active users), or make it a shared mailbox"
+	case e.Has("ErrorInvalidUser", "ResourceNotFound", "Request_ResourceNotFound", "ErrorNonExistentMailbox", "ErrorMailboxNotFound", "ErrorMissingEmailAddress"):
+		return sources.NotFound, "there is no such user: mailbox must be the user principal name, the address or the object id of a user or a shared mailbox of this tenant"
+	case e.Has("ErrorMailboxMoveInProgress", "ErrorMailboxStoreUnavailable", "ErrorMailboxFailover", "MailboxInfoStale"):
+		return sources.Temporary, "Microsoft is moving the mailbox; it is tried again"
+	case e.Status == http.StatusUnauthorized:
+		return sources.SignIn, "Graph refuses the token that Entra has given: check cloud, and the clock of this machine; a token of one of Microsoft's clouds is not valid in another"
+	case e.Status == http.StatusForbidden, e.Has("ErrorAccessDenied", "Authorization_RequestDenied", "AccessDenied"):
+		return sources.Permission, s.denied("read")
+	case e.Has("ErrorQuotaExceeded", "ErrorMessageSizeExceeded"):
+		return sources.Temporary, "the mailbox is full: make room, or use another disposition"
+	case e.Status == http.StatusNotFound, e.Has("ErrorItemNotFound", "ErrorFolderNotFound", "ErrorSyncFolderNotFound"):
+		return sources.NotFound, ""
+	case e.Status == http.StatusGone:
+		return sources.Temporary, ""
+	case e.Status >= 400 && e.Status < 500 && e.Status != http.StatusRequestTimeout && e.Status != http.StatusConflict && e.Status != http.StatusLocked:
+		return sources.Permanent, ""
+	case e.Status >= 300 && e.Status < 400:
+		return sources.Permanent, "something answers in place of Graph: check proxy:, and with cloud: custom graph_endpoint"
+	}
+	return sources.Temporary, "it is tried again; if it lasts, look at Microsoft's service health"
+}
+
+// Application permissions of Microsoft Graph with which mail can be read, and
+// changed.
+var (
+	readRoles  = []string{"Mail.Read", "Mail.ReadWrite", "Mail.Read.All", "Mail.ReadWrite.All"}
+	writeRoles = []string{"Mail.ReadWrite", "Mail.ReadWrite.All"}
+)
+
+// denied says why Graph may have denied what the application is to do, "read"
+// or "change". The roles in the token are a hint only: Exchange's RBAC for
+// Applications grants without them.
+func (s *Source) denied(what string) string {
+	needed, roles := "Mail.Read", readRoles
+	if what == "change" {
+		needed, roles = "Mail.ReadWrite", writeRoles
+	}
+	if s.client == nil {
+		return ""
+	}
+	// The token is at hand: it was just used.
+	grant, err := s.client.SignIn(s.life)
+	const add = "Entra admin center, App registrations, API permissions: add Microsoft Graph, Application permissions (not Delegated), %s, and Grant admin consent"
+	const rbac = "or let Exchange's RBAC for Applications grant Application %s for this mailbox; either takes up to two hours"
+	switch {
+	case err != nil || !grant.Known:
+		return fmt.Sprintf("the application needs the permission %s for this mailbox", needed)
+	case len(grant.Roles) == 0:
+		return fmt.Sprintf("no application permission has been consented to (the token has no roles): "+add+"; "+rbac, needed, needed)
+	case !grant.Has(roles...):
+		return fmt.Sprintf("the application has %s, and not %s: "+add+"; "+rbac, rolesText(grant.Roles), needed, needed, needed)
+	}
+	return fmt.Sprintf("the application has %s, and is kept from this mailbox: it is outside the scope of an application access policy, or of RBAC for Applications. "+
+		"Add the mailbox to the group or scope of the policy (Test-ApplicationAccessPolicy, Test-ServicePrincipalAuthorization); it takes up to two hours", rolesText(grant.Roles))
+}
+
+func rolesText(roles []string) string {
+	sorted := slices.Sorted(slices.Values(roles))
+	if len(sorted) > 8 {
+		sorted = append(sorted[:8], "…")
+	}
+	return strings.Join(sorted, ", ")
+}

@@ -1,0 +1,192 @@
+package exchange
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"postroom/internal/graph"
+	"postroom/sources"
+)
+
+// Probe implements [sources.Prober].
+func (s *Source) Probe(ctx context.Context, report func(sources.Step)) {
+	ctx, done, err := s.bind(ctx, "check")
+	if err != nil {
+		report(sources.Step{Name: "name", Err: err})
+		return
+	}
+	defer done()
+	failed := false
+	s.client.Reach(ctx, func(step, detail string, err error) {
+		failed = failed || err != nil
+		if err != nil {
+			err = s.explain("reach the server", err)
+		}
+		report(sources.Step{Name: step, Detail: detail, Err: err})
+	})
+	if failed {
+		return
+	}
+	grant, ok := s.probeSignIn(ctx, report)
+	if !ok {
+		return
+	}
+	if !s.probePermission(ctx, grant, report) {
+		return
+	}
+	if s.probeFolders(ctx, report) {
+		report(s.probeDisposition(ctx, grant))
+	}
+}
+
+func (s *Source) probeSignIn(ctx context.Context, report func(sources.Step)) (graph.Grant, bool) {
+	grant, err := s.client.SignIn(ctx)
+	step := sources.Step{Name: "sign-in"}
+	switch {
+	case err != nil:
+		step.Err = s.explain("sign in", err)
+	case s.client.Skew().Abs() > maxSkew:
+		step.Err = s.failure(sources.Permanent, "sign in", fmt.Errorf("the clock of this machine differs from Microsoft's by %s", s.client.Skew().Abs().Round(time.Second))).
+			WithRemedy("set the clock of this machine, and keep it right (NTP)")
+	case !grant.Known:
+		step.Detail = "Entra has given a token"
+	default:
+		step.Detail = fmt.Sprintf("application %s, tenant %s; token until %s", grant.App, grant.TenantID, grant.Expires.UTC().Format(time.RFC3339))
+		if expires := s.client.CertificateExpires(); !expires.IsZero() {
+			step.Detail += "; certificate until " + expires.UTC().Format(time.DateOnly)
+			if time.Until(expires) < warnBefore {
+				step.Detail += ", which is soon: renew it"
+			}
+		}
+	}
+	report(step)
+	return grant, step.Err == nil
+}
+
+const (
+	// maxSkew is by how much the clock may differ. Entra takes five minutes.
+	maxSkew = 4 * time.Minute
+	// warnBefore is how long before its end a certificate is said to end soon.
+	warnBefore = 30 * 24 * time.Hour
+)
+
+// probePermission opens the mailbox: what the token says is a hint only.
+func (s *Source) probePermission(ctx context.Context, grant graph.Grant, report func(sources.Step)) bool {
+	step := sources.Step{Name: "permission"}
+	_, err := s.box.Folder(ctx, "inbox")
+	switch {
+	case err != nil:
+		step.Err = s.explain("open the mailbox", err)
+	case !grant.Known:
+		step.Detail = "the mailbox can be read"
+	case grant.Has(readRoles...):
+		step.Detail = "the mailbox can be read; the token has " + rolesText(grant.Roles)
+	default:
+		step.Detail = "the mailbox can be read, by RBAC for Applications: the token has no Mail permission"
+	}
+	report(step)
+	return step.Err == nil
+}
+
+func (s *Source) probeFolders(ctx context.Context, report func(sources.Step)) bool {
+	chosen, err := s.resolve(ctx)
+	if err != nil {
+		report(sources.Step{Name: "folder", Err: err})
+		return false
+	}
+	for _, folder := range chosen {
+		f, err := s.box.Folder(ctx, folder.ID)
+		if err != nil {
+			report(sources.Step{Name: "folder", Err: s.explain(fmt.Sprintf("open folder %q", folder.Path), err)})
+			return false
+		}
+		report(sources.Step{Name: "folder", Detail: fmt.Sprintf("%s, %d messages", folder.Path, f.Messages)})
+	}
+	if len(chosen) == 0 {
+		report(sources.Step{Name: "folder", Detail: "no folder matches now"})
+	}
+	return true
+}
+
+// noMessage is the id of no message: whatever is done to it changes nothing.
+const noMessage = "AAMkAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+
+// probeDisposition checks, without changing anything, that the disposition is
+// allowed.
+func (s *Source) probeDisposition(ctx context.Context, grant graph.Grant) sources.Step {
+	step := sources.Step{Name: "disposition"}
+	t := &settlement{source: s, doing: "check " + string(s.cfg.AfterFiling)}
+	switch s.cfg.AfterFiling {
+	case "", sources.Keep:
+		step.Detail = "messages are kept"
+		if s.cfg.FailedFolder == "" {
+			return step
+		}
+		step.Detail += ", those that fail are moved to " + s.cfg.FailedFolder
+	case sources.MarkRead:
+		step.Detail = "messages are marked as read"
+	case sources.Move:
+		step.Detail = "messages are moved to " + s.cfg.FiledFolder
+	case sources.Delete:
+		step.Detail = "messages are moved to the deleted items"
+		if s.cfg.Permanent {
+			step.Detail = "messages are deleted for good"
+			t.action = sources.Action{Verb: sources.Delete, Permanent: true}
+			if step.Err = t.prepare(ctx); step.Err != nil {
+				return step
+			}
+		}
+	}
+	if grant.Has(writeRoles...) {
+		return step
+	}
+	// Only the server knows what Exchange grants besides.
+	err := s.box.MarkRead(ctx, noMessage)
+	var answer *graph.Error
+	switch {
+	case !errors.As(err, &answer):
+		step.Err = t.explain(err)
+	case answer.Status == 401 || answer.Status == 403 || answer.Has("ErrorAccessDenied"):
+		step.Err = t.explain(err)
+	default:
+		step.Detail += " (allowed by RBAC for Applications: the token has no Mail.ReadWrite)"
+	}
+	return step
+}
+
+// ProbeForbidden checks that a mailbox cannot be read that the application
+// should not be allowed to read.
+func (s *Source) ProbeForbidden(ctx context.Context, address string) sources.Step {
+	step := sources.Step{Name: "forbidden"}
+	doing := "open the mailbox " + address + ", which should be forbidden"
+	ctx, done, err := s.bind(ctx, doing)
+	if err != nil {
+		step.Err = err
+		return step
+	}
+	defer done()
+	if strings.EqualFold(address, s.cfg.Mailbox) {
+		step.Err = sources.Errorf(sources.Permanent, "%s is the mailbox of this source", address).
+			WithRemedy("name a mailbox that the application should not be allowed to read")
+		return step
+	}
+	_, err = s.client.Mailbox(address).Folder(ctx, "inbox")
+	var answer *graph.Error
+	switch {
+	case err == nil:
+		step.Err = sources.Errorf(sources.Permission, "the application can read the mailbox %s", address).
+			WithRemedy("restrict it: remove the consent to Mail permissions in Entra and grant Application Mail.ReadWrite by RBAC for Applications with a management scope " +
+				"(a consent beside it undoes the scope), or make an application access policy; it takes up to two hours")
+	case errors.As(err, &answer) && (answer.Status == 403 || answer.Has("ErrorAccessDenied")):
+		step.Detail = "the mailbox " + address + " cannot be read, as it should be"
+	case graph.NotFound(err) || errors.As(err, &answer) && answer.Status == 404:
+		step.Err = sources.Errorf(sources.NotFound, "there is no mailbox %s: that proves nothing", address).
+			WithRemedy("name a mailbox that exists, and that the application should not be allowed to read")
+	default:
+		step.Err = s.explain(doing, err)
+	}
+	return step
+}
