@@ -75,6 +75,9 @@ func (s *Server) serveGraph(w http.ResponseWriter, r *http.Request) {
 		response = c.refused(p, requestID, clientID)
 	}
 	s.mu.Unlock()
+	if c.asText {
+		w.Header().Set("Preference-Applied", `outlook.body-content-type="text"`)
+	}
 	if leave != nil {
 		defer func() {
 			s.mu.Lock()

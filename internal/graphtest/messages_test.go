@@ -89,6 +89,9 @@ func TestMessageProperties(t *testing.T) {
 	if body := c.get("messages/" + item.ImmutableID + "?$select=body")["body"].(map[string]any); body["contentType"] != "text" || body["content"] != "Grüße [cid:logo]\r\n" {
 		t.Errorf("%v", body)
 	}
+	if got := c.outcome("GET", "messages/"+item.ID, nil); got.header.Get("Preference-Applied") == "" {
+		t.Errorf("%v", got.header)
+	}
 	page := m.Deliver("Archive", graphtest.Mail{Raw: []byte("Content-Type: text/html; charset=windows-1252\r\n\r\n" +
 		"<html><head><META http-equiv=content-type content='text/html; charset=windows-1252'></head><body>\x80</body></html>")})
 	c.prefer = c.prefer[:1]
