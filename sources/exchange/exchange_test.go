@@ -151,7 +151,7 @@ func (o *office) until(ctx context.Context, done func() bool) {
 // TestFaults: whatever goes wrong on the way, each message comes whole, is moved
 // once, no request is sent before its time, and none that is illegal.
 func TestFaults(t *testing.T) {
-	seeds := 24
+	seeds := 16
 	if testing.Short() {
 		seeds = 4
 	}
@@ -587,5 +587,53 @@ func TestLargeMessage(t *testing.T) {
 	}
 	if more := int64(most.HeapAlloc) - int64(before.HeapAlloc); more > 48<<20 {
 		t.Errorf("%d MB held while a message of 150 MB went through", more>>20)
+	}
+}
+
+// When the server asks for patience, what is under way comes to its end, nothing
+// more is begun, and the time is told.
+func TestThrottledWhileFetching(t *testing.T) {
+	m := newMailbox(t, graphtest.Options{})
+	items := m.fill(30)
+	source := open(t, m.config(sourcetest.Setup{}))
+	folders, err := source.Folders(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var refs []sources.Ref
+	for _, item := range items {
+		refs = append(refs, sources.Ref{Key: item.ImmutableID, Size: -1, Received: item.Received})
+	}
+	m.server.InjectFor(func(r graphtest.Request) bool { return r.Kind == "value" && r.Number > 20 }, 1,
+		graphtest.Fault{Kind: graphtest.FaultThrottle, RetryAfter: time.Hour})
+	var mu sync.Mutex
+	whole := 0
+	err = source.Fetch(t.Context(), folders[0], refs, func(_ sources.Ref, m *sources.Message) error {
+		if m.Err != nil {
+			t.Error(m.Err)
+			return nil
+		}
+		_, err := io.Copy(io.Discard, m.Body)
+		mu.Lock()
+		defer mu.Unlock()
+		if err == nil {
+			whole++
+		}
+		return err
+	})
+	if sources.ClassOf(err) != sources.Throttled || time.Until(sources.UntilOf(err)) < 59*time.Minute {
+		t.Errorf("%v, until %v", err, sources.UntilOf(err))
+	}
+	sent := m.server.Counts()["value"]
+	if whole < sent-4 || whole == 0 || sent > 28 {
+		t.Errorf("%d of %d messages arrived whole", whole, sent)
+	}
+	if early := m.server.Violations(); len(early) > 0 {
+		t.Errorf("requests before their time: %v", early)
+	}
+	// The whole mailbox waits, and other calls say so at once.
+	before := len(m.server.Requests())
+	if _, err := source.List(t.Context(), folders[0], ""); sources.ClassOf(err) != sources.Throttled || len(m.server.Requests()) != before {
+		t.Errorf("another call: %v", err)
 	}
 }
