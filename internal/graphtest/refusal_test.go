@@ -78,7 +78,9 @@ func TestRefusals(t *testing.T) {
 	m := s.AddMailbox(address, graphtest.MailboxOptions{Missing: []string{"archive"}})
 	s.AddMailbox("unlicensed@contoso.example", graphtest.MailboxOptions{Unlicensed: true})
 	s.AddMailbox("private@contoso.example", graphtest.MailboxOptions{})
-	s.ChangeApp(func(a *graphtest.App) { a.Mailboxes = []string{address, "unlicensed@contoso.example", "nobody@contoso.example"} })
+	s.ChangeApp(func(a *graphtest.App) {
+		a.Mailboxes = []string{address, "unlicensed@contoso.example", "nobody@contoso.example"}
+	})
 	item := m.Deliver("Inbox", graphtest.Mail{Raw: sample(1), Unrenderable: true})
 	m.CreateFolder("Inbox/Orders")
 	c := signedIn(t, s)
