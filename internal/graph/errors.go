@@ -47,10 +47,17 @@ func (e *Error) Has(codes ...string) bool {
 	return false
 }
 
+// ItemGone reports whether err says, in Exchange's own word, that the message is
+// not there. A 404 that anything else may have sent does not say so.
+func ItemGone(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Has("ErrorItemNotFound")
+}
+
 // NotFound reports whether err says that what was asked for is not there.
 func NotFound(err error) bool {
 	var e *Error
-	return errors.As(err, &e) && (e.Status == 404 || e.Has("ErrorItemNotFound", "ErrorFolderNotFound", "ErrorSyncFolderNotFound")) && !e.noMailbox()
+	return errors.As(err, &e) && (e.Status == 404 && e.Code != "" || e.Has("ErrorItemNotFound", "ErrorFolderNotFound", "ErrorSyncFolderNotFound")) && !e.noMailbox()
 }
 
 // noMailbox: it is the mailbox that is not there, or cannot be opened.

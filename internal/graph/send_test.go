@@ -267,3 +267,27 @@ func orNothing(r io.Reader) io.Reader {
 	}
 	return r
 }
+
+// Only Exchange's own word says that something is gone.
+func TestWhatErrorsSay(t *testing.T) {
+	for _, row := range []struct {
+		err                              *Error
+		gone, notFound, cursor, noChange bool
+	}{
+		{&Error{Status: 404, Code: "ErrorItemNotFound"}, true, true, false, false},
+		{&Error{Status: 404, Code: "erroritemnotfound"}, true, true, false, false},
+		{&Error{Status: 404, Code: "ErrorFolderNotFound"}, false, true, false, false},
+		{&Error{Status: 404}, false, false, false, false},
+		{&Error{Status: 404, Code: "MailboxNotEnabledForRESTAPI"}, false, false, false, false},
+		{&Error{Status: 404, Code: "ErrorInvalidUser"}, false, false, false, false},
+		{&Error{Status: 410, Code: "SyncStateNotFound"}, false, false, true, false},
+		{&Error{Status: 410}, false, false, true, false},
+		{&Error{Status: 400, Code: "syncStateInvalid"}, false, false, true, false},
+		{&Error{Status: 400, Code: "BadRequest", Message: "Resource not found for the segment 'delta'."}, false, false, false, true},
+		{&Error{Status: 503, Message: "segment 'delta'"}, false, false, false, false},
+	} {
+		if ItemGone(row.err) != row.gone || NotFound(row.err) != row.notFound || CursorLost(row.err) != row.cursor || NoDelta(row.err) != row.noChange {
+			t.Errorf("%v: gone %v, not found %v, cursor lost %v, no delta %v", row.err, ItemGone(row.err), NotFound(row.err), CursorLost(row.err), NoDelta(row.err))
+		}
+	}
+}

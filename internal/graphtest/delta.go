@@ -124,7 +124,7 @@ func (c *call) deltaPage(f *folder, d deltaState, size int) ([]any, deltaState) 
 	if d.Below > 0 {
 		for n := len(f.items) - 1; n >= 0; n-- {
 			i := f.items[n]
-			if i.arrived >= d.Below || i.arrived > d.Since {
+			if i.arrived >= d.Below {
 				continue
 			}
 			if len(value) == size {
@@ -142,24 +142,27 @@ func (c *call) deltaPage(f *folder, d deltaState, size int) ([]any, deltaState) 
 		d.Link = true
 		return value, d
 	}
-	changes := c.changes(f, d)
-	for n, ch := range changes {
-		if n == size {
+	last := d.Since
+	for _, ch := range c.changes(f, d) {
+		if len(value) == size {
+			d.Since = last
 			return value, d
 		}
-		d.Since = ch.number
-		if ch.entry != nil {
-			value = append(value, ch.entry)
+		last = ch.number
+		if entry := c.changeEntry(ch, d); entry != nil {
+			value = append(value, entry)
 		}
 	}
 	d.Since, d.Link = c.mailbox.change, true
 	return value, d
 }
 
-// change is an entry of a round, nil if the query does not want it.
+// change is something that has happened to a message of the folder: it is there,
+// or the entry tells that it is not.
 type change struct {
 	number int64
-	entry  any
+	item   *item
+	entry  map[string]any
 }
 
 // changes are those of a folder after the state, in their order.
@@ -175,7 +178,7 @@ func (c *call) changes(f *folder, d deltaState) []change {
 				continue // it has come back
 			}
 		}
-		all = append(all, change{t.change, map[string]any{
+		all = append(all, change{number: t.change, entry: map[string]any{
 			"@odata.type": "#microsoft.graph.message", "id": id, "@removed": map[string]any{"reason": "deleted"},
 		}})
 	}
@@ -184,18 +187,27 @@ func (c *call) changes(f *folder, d deltaState) []change {
 		if i.changed <= d.Since || d.Change == "deleted" || d.Change == "created" && !isNew || d.Change == "updated" && isNew {
 			continue
 		}
-		entity := c.messageJSON(i)
-		if c.query.filter != nil && !c.query.filter(entity) {
-			continue
-		}
-		if i.wholly <= d.Since {
-			// Of a message that was only read, no more is told.
-			entity = map[string]any{"@odata.etag": entity["@odata.etag"], "id": entity["id"], "!isRead": i.Read}
-		}
-		all = append(all, change{i.changed, c.deltaEntry(entity)})
+		all = append(all, change{number: i.changed, item: i})
 	}
 	slices.SortFunc(all, func(a, b change) int { return cmp.Compare(a.number, b.number) })
 	return all
+}
+
+// changeEntry is the entry that tells of a change; nil if the query does not want
+// it.
+func (c *call) changeEntry(ch change, d deltaState) map[string]any {
+	if ch.item == nil {
+		return ch.entry
+	}
+	entity := c.messageJSON(ch.item)
+	if c.query.filter != nil && !c.query.filter(entity) {
+		return nil
+	}
+	if ch.item.wholly <= d.Since {
+		// Of a message that was only read, no more is told.
+		entity = map[string]any{"@odata.etag": entity["@odata.etag"], "id": entity["id"], "!isRead": ch.item.Read}
+	}
+	return c.deltaEntry(entity)
 }
 
 func (c *call) deltaEntry(entity map[string]any) map[string]any {

@@ -2,6 +2,7 @@ package graphtest
 
 import (
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strconv"
@@ -35,6 +36,8 @@ const (
 	FaultMangle        FaultKind = "body that is no JSON"
 	FaultOdd           FaultKind = "odd JSON"
 	FaultDuplicate     FaultKind = "entries of a page twice"
+	FaultReplay        FaultKind = "page of a delta twice"
+	FaultShuffle       FaultKind = "entries of a page in another order"
 	FaultEmptyPage     FaultKind = "empty page with a link to the next"
 	FaultEmptyResponse FaultKind = "200 without a body"
 )
@@ -59,24 +62,25 @@ func AllFaults() []FaultKind {
 	return []FaultKind{
 		FaultThrottle, FaultThrottleDate, FaultThrottleBare, FaultUnavailable, FaultBusy, FaultBadGateway, FaultGatewayTime,
 		FaultInternal, FaultUnauthorized, FaultGone, FaultValue, FaultReset, FaultLost, FaultLateGateway, FaultCut,
-		FaultMangle, FaultOdd, FaultDuplicate, FaultEmptyPage, FaultEmptyResponse,
+		FaultMangle, FaultOdd, FaultDuplicate, FaultReplay, FaultShuffle, FaultEmptyPage,
+		FaultEmptyResponse,
 	}
 }
 
 // hasEffect reports whether the request is carried out nevertheless.
 func (k FaultKind) hasEffect() bool {
 	return slices.Contains([]FaultKind{FaultLost, FaultLateGateway, FaultCut, FaultStall, FaultTruncate, FaultMangle, FaultOdd,
-		FaultDuplicate, FaultEmptyPage, FaultEmptyResponse}, k)
+		FaultDuplicate, FaultReplay, FaultShuffle, FaultEmptyPage, FaultEmptyResponse}, k)
 }
 
 // suits reports whether the fault can befall a request of the kind.
 func (k FaultKind) suits(kind string) bool {
 	switch k {
-	case FaultGone, FaultEmptyPage:
+	case FaultGone, FaultEmptyPage, FaultReplay:
 		return kind == "delta"
 	case FaultValue:
 		return kind == "value"
-	case FaultOdd, FaultDuplicate:
+	case FaultOdd, FaultDuplicate, FaultShuffle:
 		return kind == "delta" || kind == "messages"
 	case FaultMangle:
 		return !slices.Contains([]string{"value", "attachment value", "token", "discovery", "delete", "permanent delete"}, kind)
@@ -118,7 +122,7 @@ func page(status int, contentType, text string) *response {
 func (c *call) before(f *Fault) (*response, *problem) {
 	after := func(p *problem, value string) (*response, *problem) {
 		p.header = http.Header{"Retry-After": {value}}
-		c.s.tell(c.key, f.wait())
+		c.s.tell(c.key, c.q, f.wait())
 		return nil, p
 	}
 	busy := func() *problem {
@@ -149,11 +153,12 @@ func (c *call) before(f *Fault) (*response, *problem) {
 	case FaultUnauthorized:
 		return nil, c.loseToken()
 	case FaultGone:
-		f, p := c.pathFolder()
+		folder, p := c.pathFolder()
 		if p != nil {
 			return nil, p
 		}
-		return nil, syncStateLost(c.deltaURL(f) + "?$deltatoken=")
+		folder.epoch++ // links stay lost
+		return nil, syncStateLost(c.deltaURL(folder) + "?$deltatoken=")
 	case FaultValue:
 		return nil, conversionFailed()
 	}
@@ -173,11 +178,17 @@ func (c *call) after(f *Fault, a *response) {
 		}
 	case FaultEmptyResponse:
 		*a = response{status: http.StatusOK}
-	case FaultEmptyPage:
-		if c.again != "" {
-			body["value"], body["@odata.nextLink"] = []any{}, c.again
-			delete(body, "@odata.deltaLink")
+	case FaultEmptyPage, FaultReplay:
+		if c.again == "" {
+			break
 		}
+		if f.Kind == FaultEmptyPage {
+			body["value"] = []any{}
+		}
+		body["@odata.nextLink"] = c.again
+		delete(body, "@odata.deltaLink")
+	case FaultShuffle:
+		rand.New(rand.NewPCG(uint64(len(value)), 1)).Shuffle(len(value), func(i, j int) { value[i], value[j] = value[j], value[i] })
 	case FaultDuplicate:
 		if len(value) > 0 {
 			body["value"] = append(value, value[:(len(value)+1)/2]...)

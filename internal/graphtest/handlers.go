@@ -75,14 +75,7 @@ func (c *call) page(all []map[string]any, context string) (*response, *problem) 
 	if c.query.count {
 		body["@odata.count"] = len(all)
 	}
-	size := c.s.options.Limits.PageSize
-	if c.query.top > 0 {
-		size = c.query.top
-	} else if c.pageSize > 0 {
-		size = c.pageSize
-	}
-	from := min(c.query.skip, len(all))
-	to := min(from+size, len(all))
+	from, to := c.bounds(len(all))
 	if to < len(all) {
 		values, err := url.ParseQuery(c.raw)
 		if err != nil {
@@ -98,6 +91,18 @@ func (c *call) page(all []map[string]any, context string) (*response, *problem) 
 	}
 	body["value"] = value
 	return ok(body)
+}
+
+// bounds are those of the page that was asked for, of a list so long.
+func (c *call) bounds(n int) (from, to int) {
+	size := c.s.options.Limits.PageSize
+	if c.query.top > 0 {
+		size = c.query.top
+	} else if c.pageSize > 0 {
+		size = c.pageSize
+	}
+	from = min(c.query.skip, n)
+	return from, min(from+size, n)
 }
 
 // shown leaves of an entity what was selected. What is asked for alone, which

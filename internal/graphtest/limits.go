@@ -17,8 +17,8 @@ type Limits struct {
 	Window   time.Duration
 	// PageSize is that of a list if the request does not say: 10.
 	PageSize int
-	// Grace is how long after an answer with Retry-After requests still arrive
-	// that were on their way: 250 ms.
+	// Grace is how long after an answer with Retry-After other requests still
+	// arrive that were on their way: 250 ms.
 	Grace time.Duration
 }
 
@@ -35,8 +35,9 @@ func (l Limits) withDefaults() Limits {
 type usage struct {
 	begin    time.Time // of the window
 	requests int
-	// told is when the application was told to wait, until how long.
+	// told is when the application was told to wait, for what, and until when.
 	told, until time.Time
+	thing       string
 }
 
 // admit takes a request to a mailbox in, or says why not. Whoever was admitted
@@ -47,7 +48,7 @@ func (s *Server) admit(key string, q *Request) (leave func(), p *problem) {
 	if u == nil || now.Sub(u.begin) >= s.options.Limits.Window {
 		next := &usage{begin: now}
 		if u != nil {
-			next.told, next.until = u.told, u.until
+			next.told, next.until, next.thing = u.told, u.until, u.thing
 		}
 		u = next
 		s.usage[key] = u
@@ -58,14 +59,12 @@ func (s *Server) admit(key string, q *Request) (leave func(), p *problem) {
 	leave = func() { s.running[key]-- }
 	switch {
 	case now.Before(u.until):
-		// Clocks and networks are not exact to the second that the answer says.
-		if now.Sub(u.told) > s.options.Limits.Grace && u.until.Sub(now) > s.options.Limits.Grace {
-			q.Early = true
-		}
+		// Another request may have been on its way, the same one not.
+		q.Early = u.thing == q.thing() || now.Sub(u.told) > s.options.Limits.Grace
 		return leave, throttled("ApplicationThrottled", "Application is over its request limit.", u.until.Sub(now))
 	case u.requests > s.options.Limits.Requests:
 		wait := u.begin.Add(s.options.Limits.Window).Sub(now)
-		s.tell(key, wait)
+		s.tell(key, q, wait)
 		return leave, throttled("ApplicationThrottled", "Application is over its MailboxRequests limit.", wait)
 	case s.running[key] > s.options.Limits.Concurrent:
 		return leave, refuse(http.StatusTooManyRequests, "ApplicationThrottled", "Application is over its MailboxConcurrency limit.")
@@ -74,11 +73,13 @@ func (s *Server) admit(key string, q *Request) (leave func(), p *problem) {
 }
 
 // tell remembers that an application was told to wait.
-func (s *Server) tell(key string, wait time.Duration) {
+func (s *Server) tell(key string, q *Request, wait time.Duration) {
 	if u := s.usage[key]; u != nil {
-		u.told, u.until = s.now(), s.now().Add(wait)
+		u.told, u.until, u.thing = s.now(), s.now().Add(wait), q.thing()
 	}
 }
+
+func (r *Request) thing() string { return r.Method + " " + r.URL }
 
 func throttled(code, message string, wait time.Duration) *problem {
 	p := refuse(http.StatusTooManyRequests, code, "%s", message)

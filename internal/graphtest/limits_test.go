@@ -94,14 +94,19 @@ func TestRetryAfter(t *testing.T) {
 		if early := s.Violations(); len(early) != 0 {
 			t.Errorf("%s: %v", kind, early)
 		}
-		clock.pass(10 * time.Second)
-		c.refused(429, "ApplicationThrottled", http.MethodGet, "mailFolders", nil)
-		if early := s.Violations(); len(early) != 1 {
+		// The same request was not.
+		c.refused(429, "ApplicationThrottled", http.MethodGet, "mailFolders/inbox", nil)
+		if early := s.Violations(); len(early) != 1 || early[0].Kind != "folder" {
 			t.Errorf("%s: %v", kind, early)
 		}
-		clock.pass(20 * time.Second)
+		clock.pass(30*time.Second - 1)
+		c.refused(429, "ApplicationThrottled", http.MethodGet, "mailFolders", nil)
+		if early := s.Violations(); len(early) != 2 {
+			t.Errorf("%s: %v", kind, early)
+		}
+		clock.pass(1)
 		c.get("mailFolders")
-		if early := s.Violations(); len(early) != 1 {
+		if early := s.Violations(); len(early) != 2 {
 			t.Errorf("%s: %v", kind, early)
 		}
 	}

@@ -57,9 +57,14 @@ func listMessages(c *call) (*response, *problem) {
 		return nil, p
 	}
 	slices.SortStableFunc(items, func(a, b *item) int { return b.Received.Compare(a.Received) })
+	from, to := 0, len(items)
+	if c.query.filter == nil && c.query.orderBy == "" {
+		// The rest is not looked at.
+		from, to = c.bounds(len(items))
+	}
 	all := make([]map[string]any, len(items))
-	for n, i := range items {
-		all[n] = c.messageJSON(i)
+	for n := from; n < to; n++ {
+		all[n] = c.messageJSON(items[n])
 	}
 	if by := c.query.orderBy; by != "" {
 		slices.SortStableFunc(all, func(a, b map[string]any) int {

@@ -78,7 +78,7 @@ func (s *Server) Heal() {
 func (s *Server) plan(q *Request, key string) *Fault {
 	for n := range s.faults.injected {
 		in := &s.faults.injected[n]
-		if in.times == 0 || !in.match(*q) {
+		if in.times == 0 || in.fault.Kind.stateless(q) || !in.match(*q) {
 			continue
 		}
 		if in.times > 0 {
@@ -100,12 +100,18 @@ func (s *Server) plan(q *Request, key string) *Fault {
 	}
 	count.total++
 	f := p.draw(q.Kind, thing, count.total)
-	if f == nil || count.inRow >= p.InRow {
+	if f == nil || f.Kind.stateless(q) || count.inRow >= p.InRow {
 		count.inRow = 0
 		return nil
 	}
 	count.inRow++
 	return f
+}
+
+// stateless reports whether the fault is that a state is lost, and the request
+// has none.
+func (k FaultKind) stateless(q *Request) bool {
+	return k == FaultGone && !strings.Contains(q.URL, "token=")
 }
 
 // draw returns the fault of the n-th request for a thing.

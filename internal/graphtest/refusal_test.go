@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"testing"
 
 	"postroom/internal/graphtest"
@@ -61,8 +60,17 @@ func TestIllegalRequests(t *testing.T) {
 	if now, _ := m.Find(item.ID); now.Read || now.Folder != "Inbox" {
 		t.Errorf("a refused request had an effect: %+v", now)
 	}
+	// So is one without a token.
 	s.Forget()
-	resp, err := c.send(http.MethodGet, strings.Replace(s.GraphURL(), "/v1.0", "", 1)+"/beta/users/x/messages", nil)
+	token := c.token
+	c.token = ""
+	c.refused(401, "InvalidAuthenticationToken", http.MethodGet, "folders", nil)
+	if len(s.Illegal()) != 1 {
+		t.Error("without a token it is taken for legal")
+	}
+	c.token = token
+	s.Forget()
+	resp, err := c.send(http.MethodGet, s.GraphURL()+"/beta/users/x/messages", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +86,9 @@ func TestRefusals(t *testing.T) {
 	m := s.AddMailbox(address, graphtest.MailboxOptions{Missing: []string{"archive"}})
 	s.AddMailbox("unlicensed@contoso.example", graphtest.MailboxOptions{Unlicensed: true})
 	s.AddMailbox("private@contoso.example", graphtest.MailboxOptions{})
-	s.ChangeApp(func(a *graphtest.App) { a.Mailboxes = []string{address, "unlicensed@contoso.example", "nobody@contoso.example"} })
+	s.ChangeApp(func(a *graphtest.App) {
+		a.Mailboxes = []string{address, "unlicensed@contoso.example", "nobody@contoso.example"}
+	})
 	item := m.Deliver("Inbox", graphtest.Mail{Raw: sample(1), Unrenderable: true})
 	m.CreateFolder("Inbox/Orders")
 	c := signedIn(t, s)

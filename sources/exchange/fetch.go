@@ -73,6 +73,8 @@ type fetch struct {
 	// suspects are the messages that could not be had for a reason that may be
 	// the server's.
 	suspects []suspect
+	// throttled is the error of a message that the server had no time for.
+	throttled error
 }
 
 type suspect struct {
@@ -83,40 +85,47 @@ type suspect struct {
 // run asks for all messages, several at a time.
 func (f *fetch) run(ctx context.Context, wanted []sources.Ref) error {
 	group, ctx := errgroup.WithContext(ctx)
-	jobs := make(chan sources.Ref)
-	group.Go(func() error {
-		defer close(jobs)
-		for _, ref := range wanted {
-			select {
-			case jobs <- ref:
-			case <-ctx.Done():
-				return nil // whoever ended it says why
-			}
+	next := 0
+	take := func() (sources.Ref, bool) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.throttled != nil || next == len(wanted) || ctx.Err() != nil {
+			return sources.Ref{}, false
 		}
-		return nil
-	})
+		next++
+		return wanted[next-1], true
+	}
 	for range min(inFlight, len(wanted)) {
 		group.Go(func() error {
-			for ref := range jobs {
-				if err := f.one(ctx, ref); err != nil {
+			for {
+				ref, ok := take()
+				if !ok {
+					return nil
+				}
+				err := f.one(ctx, ref)
+				if sources.ClassOf(err) == sources.Throttled {
+					// What is under way comes to its end; nothing more is begun.
+					f.mu.Lock()
+					f.throttled = err
+					f.mu.Unlock()
+					return nil
+				}
+				if err != nil {
 					return err
 				}
 			}
-			return nil
 		})
 	}
 	err := group.Wait()
-	if err == nil && ctx.Err() != nil && f.pending(wanted) {
-		err = f.source.explain(f.doing, context.Cause(ctx))
+	switch {
+	case err != nil:
+		return err
+	case f.throttled != nil:
+		return f.throttled
+	case next < len(wanted):
+		return f.source.explain(f.doing, context.Cause(ctx))
 	}
-	return err
-}
-
-// pending reports whether the server has not been asked about all.
-func (f *fetch) pending(wanted []sources.Ref) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.answered+len(f.suspects) < len(wanted)
+	return nil
 }
 
 func (f *fetch) refuse(ref sources.Ref, err error) error {
@@ -138,7 +147,7 @@ func (f *fetch) one(ctx context.Context, ref sources.Ref) error {
 		// more than that.
 		item, err := s.box.State(ctx, ref.Key)
 		switch {
-		case graph.NotFound(err):
+		case graph.ItemGone(err):
 			return f.gone(ref, err)
 		case err != nil:
 			return f.suspect(ref, err)
@@ -160,8 +169,18 @@ func (f *fetch) content(ctx context.Context, ref sources.Ref, received time.Time
 		return f.hand(ctx, ref, &sources.Message{Received: received, Seen: seen, Wire: sources.Rendered}, content)
 	case ctx.Err() != nil:
 		return s.explain(f.doing, context.Cause(ctx))
-	case graph.NotFound(err):
-		return f.gone(ref, err)
+	case graph.ItemGone(err):
+		// Once more, as nobody looks for it again: Exchange may be behind with what
+		// it has just listed.
+		if err := pause(ctx, renderPause); err != nil {
+			return s.explain(f.doing, err)
+		}
+		if _, err = s.box.State(ctx, ref.Key); graph.ItemGone(err) {
+			return f.gone(ref, err)
+		} else if err == nil {
+			err = errors.New("the server says that it is not there, and that it is")
+		}
+		return f.suspect(ref, err)
 	case unrenderable(err) && (conversion(err) || s.strike(ref.Key) >= maxStrikes):
 		return f.rebuild(ctx, ref, err)
 	case badID(err):
@@ -184,13 +203,21 @@ func (f *fetch) render(ctx context.Context, ref sources.Ref) (content *graph.Con
 		if err == nil || !unrenderable(err) || try >= renderTries {
 			return content, err
 		}
-		timer := time.NewTimer(renderPause * time.Duration(try))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return nil, context.Cause(ctx)
+		if err := pause(ctx, renderPause*time.Duration(try)); err != nil {
+			return nil, err
 		}
+	}
+}
+
+// pause waits, or returns why the context has ended.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 
@@ -256,7 +283,7 @@ func (f *fetch) convict(ctx context.Context, wanted []sources.Ref) error {
 		if len(wanted) > 1 {
 			return f.suspects[0].err
 		}
-		if _, err := f.source.box.State(ctx, wanted[0].Key); graph.NotFound(err) {
+		if _, err := f.source.box.State(ctx, wanted[0].Key); graph.ItemGone(err) {
 			return f.gone(wanted[0], err)
 		} else if err != nil {
 			return f.suspects[0].err

@@ -56,7 +56,7 @@ func (s *Source) Folders(ctx context.Context) ([]sources.Folder, error) {
 	if chosen, ok := s.folders.get(s.cfg.FoldersFor); ok {
 		return chosen, nil
 	}
-	chosen, err := s.resolve(ctx)
+	chosen, _, err := s.resolve(ctx)
 	if err == nil {
 		s.folders.put(chosen)
 	}
@@ -64,8 +64,9 @@ func (s *Source) Folders(ctx context.Context) ([]sources.Folder, error) {
 }
 
 // resolve finds the configured folders on the server: those named in full by
-// walking their paths, else in the whole tree.
-func (s *Source) resolve(ctx context.Context) ([]sources.Folder, error) {
+// walking their paths, else in the whole tree. It returns how many messages each
+// has, too, by its id.
+func (s *Source) resolve(ctx context.Context) ([]sources.Folder, map[string]int, error) {
 	w := &walk{source: s, ctx: ctx, children: make(map[string][]*graph.Folder)}
 	literals, wild := s.literals()
 	var (
@@ -82,7 +83,11 @@ func (s *Source) resolve(ctx context.Context) ([]sources.Folder, error) {
 		all, err = w.tree()
 	}
 	if err != nil {
-		return nil, s.explain("find folders", err)
+		return nil, nil, s.explain("find folders", err)
+	}
+	counts := make(map[string]int, len(all))
+	for _, info := range all {
+		counts[info.ID] = info.Messages
 	}
 	// Hidden folders are of the server's own making, mostly: they are read when
 	// they are named in full only.
@@ -98,7 +103,7 @@ func (s *Source) resolve(ctx context.Context) ([]sources.Folder, error) {
 		}
 		errs = append(errs, err)
 	}
-	return chosen, errors.Join(errs...)
+	return chosen, counts, errors.Join(errs...)
 }
 
 // literals returns the paths of the patterns that name one folder, and whether

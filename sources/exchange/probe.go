@@ -92,18 +92,13 @@ func (s *Source) probePermission(ctx context.Context, grant graph.Grant, report 
 }
 
 func (s *Source) probeFolders(ctx context.Context, report func(sources.Step)) bool {
-	chosen, err := s.resolve(ctx)
+	chosen, counts, err := s.resolve(ctx)
 	if err != nil {
 		report(sources.Step{Name: "folder", Err: err})
 		return false
 	}
 	for _, folder := range chosen {
-		f, err := s.box.Folder(ctx, folder.ID)
-		if err != nil {
-			report(sources.Step{Name: "folder", Err: s.explain(fmt.Sprintf("open folder %q", folder.Path), err)})
-			return false
-		}
-		report(sources.Step{Name: "folder", Detail: fmt.Sprintf("%s, %d messages", folder.Path, f.Messages)})
+		report(sources.Step{Name: "folder", Detail: fmt.Sprintf("%s, %d messages", folder.Path, counts[folder.ID])})
 	}
 	if len(chosen) == 0 {
 		report(sources.Step{Name: "folder", Detail: "no folder matches now"})

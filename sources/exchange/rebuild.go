@@ -29,7 +29,7 @@ func (f *fetch) rebuild(ctx context.Context, ref sources.Ref, cause error) error
 	case err == nil:
 	case ctx.Err() != nil:
 		return s.explain(f.doing, context.Cause(ctx))
-	case graph.NotFound(err):
+	case graph.ItemGone(err):
 		return f.gone(ref, err)
 	default:
 		return f.suspect(ref, fmt.Errorf("the server cannot render it (%w), and its parts cannot be had: %w", cause, err))

@@ -94,10 +94,14 @@ func (t *settlement) one(ctx context.Context, key string) error {
 	case err == nil:
 	case ctx.Err() != nil:
 		return s.explain(t.doing, context.Cause(ctx))
-	case graph.NotFound(err):
+	case graph.ItemGone(err) || t.action.Verb == sources.Move && graph.NotFound(err):
 		// It is the message that is gone, or the folder that it was to move to.
 		if err := t.verifyTarget(ctx); err != nil {
 			return err
+		}
+		if !graph.ItemGone(err) {
+			t.tell(key, t.explain(fmt.Errorf("message %s: %w", key, err)))
+			return nil
 		}
 	default:
 		err = t.explain(fmt.Errorf("message %s: %w", key, err))
