@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"text/template"
 	"unicode/utf8"
 )
 
@@ -65,11 +64,7 @@ func Unit(o UnitOptions) (string, error) {
 		v.Mounts = append(v.Mounts, quote(p))
 	}
 
-	var unit strings.Builder
-	if err := template.Must(template.New("unit").Parse(unitTemplate)).Execute(&unit, v); err != nil {
-		return "", fmt.Errorf("write systemd unit: %w", err)
-	}
-	return unit.String(), nil
+	return v.unit(), nil
 }
 
 type unitValues struct {
@@ -80,40 +75,49 @@ type unitValues struct {
 	Mounts     []string // quoted
 }
 
+// unit returns the text. It does without text/template, which calls methods by
+// name: the linker would keep every method there is, those of the Graph SDK as well,
+// and the program be twice as large.
+//
 // The exit statuses that a new try would only repeat are 2, wrong usage or
 // configuration, and 78, EX_CONFIG.
-const unitTemplate = `[Unit]
+func (v *unitValues) unit() string {
+	lines := func(key string, values []string) string {
+		var b strings.Builder
+		for _, value := range values {
+			b.WriteString(key + "=" + value + "\n")
+		}
+		return b.String()
+	}
+	user, privateTmp := "DynamicUser=yes", "no"
+	if v.User != "" {
+		user = "User=" + v.User
+	}
+	if v.PrivateTmp {
+		privateTmp = "yes"
+	}
+	return `[Unit]
 Description=postroom: files mail from mailboxes as documents
 Wants=network-online.target
 After=network-online.target
-{{- range .Mounts}}
-RequiresMountsFor={{.}}
-{{- end}}
-
+` + lines("RequiresMountsFor", v.Mounts) + `
 [Service]
 Type=notify
-ExecStart={{.ExecStart}}
+ExecStart=` + v.ExecStart + `
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=on-failure
 RestartSec=5
 RestartPreventExitStatus=2 78
 WatchdogSec=60
 TimeoutStopSec=20
-{{- if .User}}
-User={{.User}}
-{{- else}}
-DynamicUser=yes
-{{- end}}
+` + user + `
 StateDirectory=postroom
 StateDirectoryMode=0700
 UMask=0077
 
 ProtectSystem=strict
-{{- range .Writable}}
-ReadWritePaths={{.}}
-{{- end}}
-ProtectHome=read-only
-PrivateTmp={{if .PrivateTmp}}yes{{else}}no{{end}}
+` + lines("ReadWritePaths", v.Writable) + `ProtectHome=read-only
+PrivateTmp=` + privateTmp + `
 PrivateDevices=yes
 ProtectClock=yes
 ProtectControlGroups=yes
@@ -138,6 +142,7 @@ SystemCallErrorNumber=EPERM
 [Install]
 WantedBy=multi-user.target
 `
+}
 
 // within reports whether the clean path p is dir or below it.
 func within(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
