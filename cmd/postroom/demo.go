@@ -15,40 +15,11 @@ import (
 
 	"postroom/cmd/postroom/config"
 	"postroom/ingest"
-	"postroom/internal/imaptest"
 	"postroom/internal/mailgen"
 )
 
-// demoConfig is the configuration of the demo, as an administrator would write
-// it. Its arguments are the server's address and whether to watch.
-const demoConfig = `# The configuration of the demo.
-version: 1
-repository:
-  type: filesystem
-  path: ./documents
-state_dir: ./state
-log: {level: warn}
-
-credentials:
-  - name: demo
-    type: password
-    username: %s
-    password: ${file:password}
-
-sources:
-  - name: demo
-    type: imap
-    server: %s
-    ca_file: ./ca.pem
-    credentials: demo
-    folders: [Inbox, "Inbox/**"]
-    watch: %t
-    poll_interval: 2s
-    after_filing: mark_read
-`
-
-// maxDemo is how many messages the demo can be asked for: its server keeps them in
-// memory.
+// maxDemo is how many messages the demo can be asked for: its servers keep them
+// in memory.
 const maxDemo = 1_000_000
 
 const (
@@ -61,7 +32,7 @@ func newDemo() *cobra.Command {
 	var messages int
 	var once bool
 	cmd := &cobra.Command{
-		Use: "demo", Short: "File generated mail from a stand-in server on this machine", Args: cobra.NoArgs,
+		Use: "demo", Short: "File generated mail from stand-in servers on this machine", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if messages < 0 || messages > maxDemo {
 				return usage("--messages must be from 0 to %d", maxDemo)
@@ -74,7 +45,7 @@ func newDemo() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", "", "file into this `DIR`, new, empty or of an earlier demo (default: a new one among the temporary files, kept until the next demo)")
-	cmd.Flags().IntVar(&messages, "messages", 40, "how many messages the mailbox holds at first")
+	cmd.Flags().IntVar(&messages, "messages", 40, "how many messages there are at first")
 	cmd.Flags().BoolVar(&once, "once", false, "end when those are filed")
 	return cmd
 }
@@ -95,21 +66,24 @@ func demo(ctx context.Context, out, errs io.Writer, dir string, messages int, on
 	}
 	defer func() { err = errors.Join(err, folder.close()) }()
 	mail := mailgen.New(uint64(time.Now().UnixNano()), mailgen.Small(), mailgen.Starting(time.Now().Add(-12*time.Hour)))
-	server, err := imaptest.Start(imaptest.Options{})
+	servers, err := startDemoServers()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, server.Close()) }()
+	defer func() { err = errors.Join(err, servers.close()) }()
 	for range messages {
-		if err := deliver(server, mail.Next()); err != nil {
+		if err := servers.deliver(mail.Next()); err != nil {
 			return err
 		}
 	}
-	c, err := writeDemo(folder, server, !once)
+	if err := folder.write(servers.files(!once)); err != nil {
+		return err
+	}
+	c, err := config.Load(filepath.Join(folder.path, "config.yaml"), configDrivers())
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "A mailbox on an IMAP4 server at %s holds %s.\n", server.Addr(), count(messages, "message", "messages"))
+	servers.introduce(out)
 	fmt.Fprintf(out, "postroom files them into %s, as %s says:\n\n", c.Repository.Path, c.File)
 
 	progress := newProgress(errs)
@@ -132,8 +106,10 @@ func demo(ctx context.Context, out, errs io.Writer, dir string, messages int, on
 	if err := printSummaries(out, sums, false); err != nil {
 		return err
 	}
-	if !sums[0].OK() {
-		return fmt.Errorf("demo: %d failed, %d quarantined: %s", sums[0].Failed, sums[0].Quarantined, sums[0].Error)
+	for _, sum := range sums {
+		if !sum.OK() {
+			return fmt.Errorf("demo: source %s: %d failed, %d quarantined: %s", sum.Name, sum.Failed, sum.Quarantined, sum.Error)
+		}
 	}
 	defer func() {
 		fmt.Fprintf(out, "\nThe documents are in %s", c.Repository.Path)
@@ -155,28 +131,13 @@ func demo(ctx context.Context, out, errs io.Writer, dir string, messages int, on
 				return
 			case <-time.After(wait):
 			}
-			if err := deliver(server, mail.Next()); err != nil {
+			if err := servers.deliver(mail.Next()); err != nil {
 				fmt.Fprintf(errs, "postroom: %v\n", err)
 				return
 			}
 		}
 	})
 	return w.engine.Run(ctx)
-}
-
-func deliver(server *imaptest.Server, m mailgen.Mail) error {
-	return server.Deliver(m.Folder, m.Raw, time.Now())
-}
-
-// writeDemo writes the configuration of the demo into its folder and loads it.
-func writeDemo(f *demoFolder, server *imaptest.Server, watch bool) (*config.Config, error) {
-	text := fmt.Sprintf(demoConfig, server.Username(), server.Addr(), watch)
-	if err := f.write(map[string][]byte{
-		"config.yaml": []byte(text), "ca.pem": server.CAPEM(), "password": []byte(server.Password()),
-	}); err != nil {
-		return nil, err
-	}
-	return config.Load(filepath.Join(f.path, "config.yaml"), configDrivers())
 }
 
 // demoPrinter prints documents as they are filed.

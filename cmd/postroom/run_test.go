@@ -499,7 +499,7 @@ func TestDemo(t *testing.T) {
 	}()
 	deadline := time.After(30 * time.Second)
 	for {
-		found, err := filepath.Glob(filepath.Join(again, "documents", "demo", "*", "*", "*", "*", "document.json"))
+		found, err := filepath.Glob(filepath.Join(again, "documents", "*", "*", "*", "*", "*", "document.json"))
 		if err != nil {
 			t.Fatal(err)
 		}
