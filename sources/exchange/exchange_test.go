@@ -644,3 +644,33 @@ func TestThrottledWhileFetching(t *testing.T) {
 		t.Errorf("another call: %v", err)
 	}
 }
+
+// A settlement that is broken off says so: what was not done is not taken as done.
+func TestSettleBrokenOff(t *testing.T) {
+	m := newMailbox(t, graphtest.Options{})
+	items := m.fill(60)
+	source := open(t, m.config(sourcetest.Setup{}))
+	folders, err := source.Folders(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var keys []string
+	for _, item := range items {
+		keys = append(keys, item.ImmutableID)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(map[string]bool)
+	err = source.Settle(ctx, folders[0], keys, sources.Action{Verb: sources.MarkRead}, func(key string, err error) {
+		done[key] = err == nil
+		cancel()
+	})
+	if err == nil || len(done) == len(keys) {
+		t.Errorf("%d of %d done, and %v", len(done), len(keys), err)
+	}
+	for _, item := range m.Messages("Inbox") {
+		if done[item.ImmutableID] && !item.Read {
+			t.Errorf("message %s was said to be done, and is not", item.ImmutableID)
+		}
+	}
+}
