@@ -124,7 +124,7 @@ func (c *call) deltaPage(f *folder, d deltaState, size int) ([]any, deltaState) 
 	if d.Below > 0 {
 		for n := len(f.items) - 1; n >= 0; n-- {
 			i := f.items[n]
-			if i.arrived >= d.Below || i.arrived > d.Since {
+			if i.arrived >= d.Below {
 				continue
 			}
 			if len(value) == size {

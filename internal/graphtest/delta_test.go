@@ -73,6 +73,22 @@ func TestChangesDuringRound(t *testing.T) {
 	if changes, _ := c.all(link); len(changes) != 0 {
 		t.Errorf("nothing changed: %v", changes)
 	}
+	// One that was away in between is there; by the identifier that changes, the
+	// old one is gone.
+	old, _ := m.Find(ids[9])
+	for _, folder := range []string{"Archive", "Inbox"} {
+		if _, err := m.Move(ids[9], folder); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if changes, _ := c.all(link); len(changes) != 1 || changes[0]["@removed"] != nil {
+		t.Errorf("after it was away: %v", changes)
+	}
+	now, _ := m.Find(ids[9])
+	c.prefer = nil
+	if changes, _ := c.all(link); !slices.Equal(values(changes, "id"), []string{old.ID, now.ID}) || changes[0]["@removed"] == nil {
+		t.Errorf("after it was away, by the other identifier: %v", changes)
+	}
 }
 
 func TestDeltaOptions(t *testing.T) {

@@ -13,7 +13,6 @@ type envelope struct {
 	to, cc, bcc, replyTo    []address
 	sent                    time.Time // zero without a date
 	attachments             bool
-	preview                 string
 }
 
 type address struct{ name, address string }
@@ -37,12 +36,12 @@ func readEnvelope(raw []byte) *envelope {
 		// Pictures that the text shows do not count.
 		e.attachments = e.attachments || a.contentID() == "" || a.disposition() == "attachment"
 	}
-	_, text := bodyOf(p, true)
-	e.preview = preview(text)
 	return e
 }
 
-func preview(text string) string {
+// preview is the beginning of the text of a message.
+func preview(raw []byte) string {
+	_, text := bodyOf(parseMIME(raw), true)
 	text = strings.TrimSpace(text)
 	if len(text) > 255 {
 		text = text[:255]

@@ -163,6 +163,9 @@ func (p *filterParser) property(path string) func(map[string]any) any {
 				return nil
 			}
 			value = m[step]
+			if lazy, ok := value.(func() any); ok {
+				value = lazy()
+			}
 		}
 		return value
 	}

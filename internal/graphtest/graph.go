@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -75,6 +74,9 @@ func (s *Server) serveGraph(w http.ResponseWriter, r *http.Request) {
 		response = c.refused(p, requestID, clientID)
 	}
 	s.mu.Unlock()
+	if c.asText {
+		w.Header().Set("Preference-Applied", `outlook.body-content-type="text"`)
+	}
 	if leave != nil {
 		defer func() {
 			s.mu.Lock()
@@ -134,9 +136,8 @@ func (c *call) answer(r *http.Request, body []byte, bodyProblem *problem) (answe
 		h = handlers[r.Method+" "+c.target.pattern]
 		c.q.Kind = h.kind
 	}
-	claims, err := s.authorize(r)
-	if err != nil {
-		denied := refuse(http.StatusUnauthorized, "InvalidAuthenticationToken", "%s", err.Error())
+	claims, denied := s.authorize(r)
+	if denied != nil {
 		denied.header = http.Header{"Www-Authenticate": {s.challenge(claims)}}
 		c.q.Illegal = p.text() // an illegal request is one whoever sends it
 		return nil, nil, nil, denied
@@ -188,13 +189,12 @@ func (p *problem) text() string {
 }
 
 // authorize returns the claims of the request's token.
-func (s *Server) authorize(r *http.Request) (*claims, error) {
+func (s *Server) authorize(r *http.Request) (*claims, *problem) {
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !ok || token == "" {
-		return nil, errors.New("Access token is empty.")
+		return nil, invalidToken("Access token is empty.")
 	}
-	c, err := s.verify(token)
-	return c, err
+	return s.verify(token)
 }
 
 // check checks a request against the schema, and what the schema does not say.

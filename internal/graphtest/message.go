@@ -47,7 +47,7 @@ func (c *call) messageJSON(i *item) map[string]any {
 		"sender":                  oneRecipient(e.sender), "from": oneRecipient(e.from), "toRecipients": recipients(e.to),
 		"ccRecipients": recipients(e.cc), "bccRecipients": recipients(e.bcc), "replyTo": recipients(e.replyTo),
 		"flag":                    map[string]any{"flagStatus": "notFlagged"},
-		"bodyPreview":             e.preview,
+		"bodyPreview":             func() any { return preview(i.Raw) },
 		"body":                    func() any { return c.bodyJSON(i) },
 		"?uniqueBody":             func() any { return c.bodyJSON(i) },
 		"?internetMessageHeaders": func() any { return headersJSON(i.Raw) },

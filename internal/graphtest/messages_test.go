@@ -89,6 +89,19 @@ func TestMessageProperties(t *testing.T) {
 	if body := c.get("messages/" + item.ImmutableID + "?$select=body")["body"].(map[string]any); body["contentType"] != "text" || body["content"] != "Grüße [cid:logo]\r\n" {
 		t.Errorf("%v", body)
 	}
+	if got := c.outcome("GET", "messages/"+item.ID, nil); got.header.Get("Preference-Applied") == "" {
+		t.Errorf("%v", got.header)
+	}
+	page := m.Deliver("Archive", graphtest.Mail{Raw: []byte("Content-Type: text/html; charset=windows-1252\r\n\r\n" +
+		"<html><head><META http-equiv=content-type content='text/html; charset=windows-1252'></head><body>\x80</body></html>")})
+	c.prefer = c.prefer[:1]
+	const rewritten = "<html><head>\r\n<meta http-equiv=\"Content-Type\" content=\"text/html; charset=utf-8\"></head><body>€</body></html>"
+	if body := c.get("messages/" + page.ID)["body"].(map[string]any); body["content"] != rewritten {
+		t.Errorf("%v", body)
+	}
+	if err := m.Remove(page.ID); err != nil {
+		t.Fatal(err)
+	}
 	size := c.get("messages/" + item.ID + "?$select=id&$expand=" + url.QueryEscape("singleValueExtendedProperties($filter=id eq 'Integer 0x0E08')"))
 	if properties := size["singleValueExtendedProperties"].([]any); len(properties) != 1 || properties[0].(map[string]any)["id"] != "Integer 0xe08" {
 		t.Errorf("%v", size)
@@ -100,7 +113,7 @@ func TestMessageProperties(t *testing.T) {
 	}
 	for filter, want := range map[string]int{
 		"isRead eq false": 4, "isRead ne false": 0, "isDraft eq true or importance eq 'high'": 2, "not (subject eq 'letter 1')": 3,
-		"startswith(subject,'letter')": 3, "contains(subject,'Gr')": 1, "receivedDateTime lt 2026-01-05T00:00:00Z": 2,
+		"startswith(subject,'letter')": 3, "contains(subject,'Gr')": 1, "contains(bodyPreview,'letter 2')": 1, "receivedDateTime lt 2026-01-05T00:00:00Z": 2,
 		"from/emailAddress/address eq 'sender@example.com' and receivedDateTime gt 2026-01-03T12:00:00Z": 2,
 		"internetMessageId eq '<2@example.com>'":                                                         1,
 	} {

@@ -2,6 +2,7 @@ package graphtest
 
 import (
 	"maps"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
@@ -182,4 +183,23 @@ func judge(m *model, method, path, query, body string) (string, *problem) {
 
 func jsonRequest() *http.Request {
 	return &http.Request{Header: http.Header{"Content-Type": {"application/json; charset=utf-8"}}}
+}
+
+// Whatever is asked is judged.
+func TestJudgesDamagedRequests(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	pieces := []string{"users", "/", "'", "(", ")", "mailFolders", "messages", "delta", "$value", "%24", "%2", "microsoft.graph.", "message", "move",
+		"$select=", "$filter=", "$expand=", "isRead", " eq ", "true", ",", "&", "$top=", "5", "not ", "and", "or", "startswith(", "x", "[]", "singleValueExtendedProperties"}
+	text := func() string {
+		var b strings.Builder
+		for range random.IntN(9) {
+			b.WriteString(pieces[random.IntN(len(pieces))])
+		}
+		return b.String()
+	}
+	for range 20_000 {
+		judge(facts(), "GET", "users/x/messages"+text(), text(), "")
+		judge(facts(), "GET", "users/x/messages", "$filter="+text(), "")
+		judge(facts(), "GET", text(), "", "")
+	}
 }

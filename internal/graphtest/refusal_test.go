@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"testing"
 
 	"postroom/internal/graphtest"
@@ -61,8 +60,17 @@ func TestIllegalRequests(t *testing.T) {
 	if now, _ := m.Find(item.ID); now.Read || now.Folder != "Inbox" {
 		t.Errorf("a refused request had an effect: %+v", now)
 	}
+	// So is one without a token.
 	s.Forget()
-	resp, err := c.send(http.MethodGet, strings.Replace(s.GraphURL(), "/v1.0", "", 1)+"/beta/users/x/messages", nil)
+	token := c.token
+	c.token = ""
+	c.refused(401, "InvalidAuthenticationToken", http.MethodGet, "folders", nil)
+	if len(s.Illegal()) != 1 {
+		t.Error("without a token it is taken for legal")
+	}
+	c.token = token
+	s.Forget()
+	resp, err := c.send(http.MethodGet, s.GraphURL()+"/beta/users/x/messages", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

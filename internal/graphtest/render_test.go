@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"compress/gzip"
 	"io"
+	"math/rand/v2"
 	"net/mail"
+	"slices"
 	"strings"
 	"testing"
 
@@ -69,8 +71,31 @@ func TestRenderOddMail(t *testing.T) {
 	}
 }
 
-func FuzzRender(f *testing.F) {
-	f.Add([]byte(parts))
-	f.Add(sample(1))
-	f.Fuzz(func(t *testing.T, raw []byte) { graphtest.Render(raw) })
+// Whatever is delivered is rendered.
+func TestRenderDamagedMail(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for n := range 2000 {
+		raw := []byte(parts)
+		if n%2 == 0 {
+			raw = sample(n)
+		}
+		for range 1 + random.IntN(8) {
+			at := random.IntN(len(raw) - 30)
+			length := random.IntN(30)
+			switch random.IntN(3) {
+			case 0:
+				raw[at] = byte(random.IntN(256))
+			case 1:
+				raw = slices.Delete(raw, at, at+length)
+			case 2:
+				raw = slices.Insert(raw, at, slices.Clone(raw[at:at+length])...)
+			}
+			if len(raw) < 100 {
+				break
+			}
+		}
+		if got := graphtest.Render(raw); !bytes.Equal(got, graphtest.Render(raw)) || !bytes.Contains(got, []byte("MIME-Version: 1.0\r\n")) {
+			t.Fatalf("%q", raw)
+		}
+	}
 }

@@ -12,10 +12,10 @@ type Request struct {
 	// Number counts requests from 1.
 	Number int
 	// Kind is what the request asks for: "token", "discovery", "user",
-	// "folders", "folder", "create folder", "update folder", "delete folder",
-	// "delta", "messages", "message", "update", "move", "copy", "delete",
-	// "permanent delete", "value", "attachments", "attachment",
-	// "attachment value", "count" and "batch"; "" if it is none of them.
+	// "folders", "folder", "create folder", "update folder", "move folder",
+	// "delete folder", "delta", "messages", "message", "update", "move", "copy",
+	// "delete", "permanent delete", "value", "attachments", "attachment",
+	// "attachment value" and "count"; "" if it is none of them.
 	Kind   string
 	Method string
 	// URL is the path and query, as sent.

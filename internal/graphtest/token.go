@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -73,35 +72,37 @@ func (s *Server) sign(text string) []byte {
 	return mac.Sum(nil)
 }
 
-var errTokenExpired = errors.New("Lifetime validation failed, the token is expired.")
+// invalidToken is the refusal of a token.
+func invalidToken(message string) *problem {
+	return refuse(http.StatusUnauthorized, "InvalidAuthenticationToken", "%s", message)
+}
+
+const tokenExpired = "Lifetime validation failed, the token is expired."
 
 // verify returns the claims of a token that is valid now. The caller holds the
 // mutex.
-func (s *Server) verify(token string) (*claims, error) {
+func (s *Server) verify(token string) (*claims, *problem) {
 	dot := strings.LastIndexByte(token, '.')
 	if strings.Count(token, ".") != 2 {
-		return nil, errors.New("IDX14100: JWT is not well formed, there are no dots (.).")
+		return nil, invalidToken("IDX14100: JWT is not well formed, there are no dots (.).")
 	}
 	signature, err := base64.RawURLEncoding.DecodeString(token[dot+1:])
 	if err != nil || !hmac.Equal(signature, s.sign(token[:dot])) {
-		return nil, errors.New("IDX10511: Signature validation failed.")
+		return nil, invalidToken("IDX10511: Signature validation failed.")
 	}
 	_, payload, _ := strings.Cut(token[:dot], ".")
 	body, err := base64.RawURLEncoding.DecodeString(payload)
-	if err != nil {
-		return nil, err
-	}
 	var c claims
-	if err := json.Unmarshal(body, &c); err != nil {
-		return nil, err
+	if err != nil || json.Unmarshal(body, &c) != nil {
+		return nil, invalidToken("IDX12729: Unable to decode the payload.")
 	}
 	switch {
 	case !slices.Contains(s.audiences(), c.Audience):
-		return nil, errors.New("Access token validation failure. Invalid audience.")
+		return nil, invalidToken("Access token validation failure. Invalid audience.")
 	case !s.now().Before(time.Unix(c.Expires, 0)):
-		return nil, errTokenExpired
+		return nil, invalidToken(tokenExpired)
 	case s.entra.rejected[c.ID]:
-		return &c, errors.New("Continuous access evaluation resulted in challenge with result: InteractionRequired and code: TokenIssuedBeforeRevocationTimestamp")
+		return &c, invalidToken("Continuous access evaluation resulted in challenge with result: InteractionRequired and code: TokenIssuedBeforeRevocationTimestamp")
 	}
 	return &c, nil
 }
@@ -142,7 +143,7 @@ func (s *Server) challenge(c *claims) string {
 // loseToken makes the token of the request invalid.
 func (c *call) loseToken() *problem {
 	c.s.entra.rejected[c.token.ID] = true
-	p := refuse(http.StatusUnauthorized, "InvalidAuthenticationToken", "Lifetime validation failed, the token is expired.")
+	p := invalidToken(tokenExpired)
 	p.header = http.Header{"Www-Authenticate": {c.s.challenge(c.token)}}
 	return p
 }
