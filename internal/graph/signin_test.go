@@ -128,7 +128,7 @@ func TestTokenIsKept(t *testing.T) {
 	})
 }
 
-// A token that Graph refuses is replaced, once.
+// A token that Graph refuses is replaced, but not for ever.
 func TestRefusedTokenIsReplaced(t *testing.T) {
 	good := ""
 	inWorld(t, func(w http.ResponseWriter, r *http.Request) {
@@ -144,8 +144,8 @@ func TestRefusedTokenIsReplaced(t *testing.T) {
 	}, func(t *testing.T, f *world, m *Mailbox) {
 		_, err := m.Folder(t.Context(), "inbox")
 		var answer *Error
-		if !errors.As(err, &answer) || answer.Status != 401 || f.requests() != 2 || f.tokens != 2 {
-			t.Errorf("%v after %d requests with %d tokens, want 401 after 2 with 2", err, f.requests(), f.tokens)
+		if !errors.As(err, &answer) || answer.Status != 401 || f.requests() != 3 || f.tokens != 3 {
+			t.Errorf("%v after %d requests with %d tokens, want 401 after 3 with 3", err, f.requests(), f.tokens)
 		}
 	})
 }
