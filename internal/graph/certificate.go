@@ -43,22 +43,31 @@ func (s *Settings) readCertificate() (*certificate, error) {
 	}
 	const convert = "make a PEM file of it: openssl pkcs12 -in FILE.pfx -nodes -out FILE.pem, and name that one without a password"
 	isPEM := bytes.Contains(data, []byte("-----BEGIN "))
-	password := []byte(s.CertificatePassword.Reveal())
+	password := s.CertificatePassword.Reveal()
+	var (
+		chain []*x509.Certificate
+		key   crypto.PrivateKey
+	)
 	if isPEM {
-		if bytes.Contains(data, []byte("BEGIN ENCRYPTED PRIVATE KEY")) || bytes.Contains(data, []byte("Proc-Type: 4,ENCRYPTED")) {
-			return nil, fail("take the password off: openssl rsa -in KEY.pem -out PLAIN.pem, and protect the file by its permissions; or use a PKCS #12 file",
-				"its key is encrypted, which is not supported in a PEM file")
+		if bytes.Contains(data, []byte("Proc-Type: 4,ENCRYPTED")) {
+			return nil, fail("write the key anew: openssl pkcs8 -topk8 -in KEY.pem -out NEW.pem", "its key is encrypted in a way that is not safe, and not supported")
 		}
-		password = nil
+		if data, err = decryptPEM(data, password); err == nil {
+			chain, key, err = azidentity.ParseCertificates(data, nil)
+		}
+	} else if chain, key, err = parsePKCS12(data, password); errors.Is(err, errKind) {
+		// One of old.
+		chain, key, err = azidentity.ParseCertificates(data, []byte(password))
 	}
-	chain, key, err := azidentity.ParseCertificates(data, password)
 	switch {
 	case err == nil:
+	case errors.Is(err, errPassword):
+		return nil, fail("check client_certificate_password", "cannot be decrypted: the password is wrong, or missing")
 	case isPEM:
 		return nil, fail("the file must hold the certificate and its private key, both as PEM", "cannot be read: %v", err)
 	default:
-		return nil, fail("check client_certificate_password; or "+convert,
-			"cannot be read as PKCS #12: the password is wrong, or the file is of a kind not supported (a MAC other than SHA-1)")
+		return nil, fail("check client_certificate_password, and that it is a PKCS #12 file with the private key; or "+convert,
+			"cannot be read as PKCS #12: the password is wrong, or the file is of a kind not supported")
 	}
 	private, ok := key.(*rsa.PrivateKey)
 	if !ok {

@@ -21,10 +21,9 @@ type Clients struct {
 	// Timeouts are those of clients opened later.
 	Timeouts Timeouts
 
-	mu     sync.Mutex
-	byKey  map[string]*Client
-	lanes  map[string]*lane
-	budget budget
+	mu    sync.Mutex
+	byKey map[string]*Client
+	lanes map[string]*lane
 }
 
 // maxIdle is how many clients that nobody uses are kept for their tokens.
@@ -71,7 +70,7 @@ func (c *Clients) lane(application, mailbox string) *lane {
 	}
 	l := c.lanes[key]
 	if l == nil {
-		l = newLane(c.budget.withDefaults(), c.Timeouts.withDefaults().Pause)
+		l = newLane(outlook, c.Timeouts.withDefaults().Pause)
 		c.lanes[key] = l
 	}
 	return l

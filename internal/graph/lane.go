@@ -7,20 +7,16 @@ import (
 	"time"
 )
 
-// budget is what Exchange Online lets an application do with one mailbox
-// (https://learn.microsoft.com/graph/throttling-limits, Outlook).
+// budget is what an application may do with one mailbox.
 type budget struct {
 	concurrent int
 	requests   int
 	window     time.Duration
 }
 
-func (b budget) withDefaults() budget {
-	if b.concurrent == 0 {
-		return budget{concurrent: 4, requests: 10_000, window: 10 * time.Minute}
-	}
-	return b
-}
+// outlook is what Exchange Online lets it do
+// (https://learn.microsoft.com/graph/throttling-limits, Outlook).
+var outlook = budget{concurrent: 4, requests: 10_000, window: 10 * time.Minute}
 
 const (
 	// steps divides the window in which requests are counted.

@@ -22,7 +22,7 @@ func mustTake(t *testing.T, l *lane, patience time.Duration) *turn {
 
 func TestNoMoreThanFourAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLane(budget{}.withDefaults(), firstPause)
+		l := newLane(outlook, firstPause)
 		var mu sync.Mutex
 		now, most := 0, 0
 		var all sync.WaitGroup
@@ -51,7 +51,7 @@ func TestNoMoreThanFourAtOnce(t *testing.T) {
 
 func TestPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLane(budget{}.withDefaults(), firstPause)
+		l := newLane(outlook, firstPause)
 		turn := mustTake(t, l, 0)
 		until := time.Now().Add(7 * time.Second)
 		turn.throttled(until)
@@ -78,7 +78,7 @@ func TestPatience(t *testing.T) {
 
 func TestLimitIsFoundOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLane(budget{}.withDefaults(), firstPause)
+		l := newLane(outlook, firstPause)
 		var turns []*turn
 		for range 4 {
 			turns = append(turns, mustTake(t, l, 0))
@@ -114,7 +114,7 @@ func TestLimitIsFoundOut(t *testing.T) {
 
 func TestPauseGrowsWithoutRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLane(budget{}.withDefaults(), firstPause)
+		l := newLane(outlook, firstPause)
 		last := time.Duration(0)
 		for i := range 12 {
 			turn := mustTake(t, l, time.Hour)

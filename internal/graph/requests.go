@@ -72,7 +72,7 @@ func (m *Mailbox) user() *users.UserItemRequestBuilder { return m.builder.ByUser
 func (m *Mailbox) link(ctx context.Context, link string) (*http.Request, error) {
 	u, err := url.Parse(link)
 	if err != nil || !strings.EqualFold(u.Scheme, "https") || !strings.EqualFold(u.Host, m.host) || u.User != nil ||
-		!strings.HasPrefix(u.Scheme+"://"+u.Host+u.Path, m.cloud.Endpoint+"/v1.0/users") {
+		!strings.HasPrefix(strings.ToLower("https://"+u.Host+u.Path), strings.ToLower(m.cloud.Endpoint+"/v1.0/users")) {
 		return nil, ErrForeignLink
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, link, nil)

@@ -20,6 +20,9 @@ const (
 	// maxRefusals is how often a call comes back to a throttled mailbox within
 	// its patience.
 	maxRefusals = 5
+	// maxRenewals is how many tokens are tried when Graph refuses one: the second
+	// may be one that was refused to another call meanwhile.
+	maxRenewals = 2
 	// maxError bounds the body of an error.
 	maxError = 64 << 10
 )
@@ -40,7 +43,7 @@ func finish(req *http.Request, content []byte) *http.Request {
 // its body, which gives the turn back. Errors are those of the package.
 func (m *Mailbox) send(req *http.Request) (*http.Response, error) {
 	ctx := req.Context()
-	refusals, renewed := 0, false
+	refusals, renewals := 0, 0
 	for try := 1; ; try++ {
 		access, err := m.tokens.get(ctx)
 		if err != nil {
@@ -69,8 +72,8 @@ func (m *Mailbox) send(req *http.Request) (*http.Response, error) {
 			}
 			try-- // it was not looked at
 			continue
-		case errors.As(err, &answer) && answer.Status == http.StatusUnauthorized && !renewed:
-			renewed = true
+		case errors.As(err, &answer) && answer.Status == http.StatusUnauthorized && renewals < maxRenewals:
+			renewals++
 			m.tokens.drop(ctx, access)
 			try--
 			continue

@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -127,7 +128,7 @@ func TestTokenIsKept(t *testing.T) {
 	})
 }
 
-// A token that Graph refuses is replaced, once.
+// A token that Graph refuses is replaced, but not for ever.
 func TestRefusedTokenIsReplaced(t *testing.T) {
 	good := ""
 	inWorld(t, func(w http.ResponseWriter, r *http.Request) {
@@ -143,8 +144,8 @@ func TestRefusedTokenIsReplaced(t *testing.T) {
 	}, func(t *testing.T, f *world, m *Mailbox) {
 		_, err := m.Folder(t.Context(), "inbox")
 		var answer *Error
-		if !errors.As(err, &answer) || answer.Status != 401 || f.requests() != 2 || f.tokens != 2 {
-			t.Errorf("%v after %d requests with %d tokens, want 401 after 2 with 2", err, f.requests(), f.tokens)
+		if !errors.As(err, &answer) || answer.Status != 401 || f.requests() != 3 || f.tokens != 3 {
+			t.Errorf("%v after %d requests with %d tokens, want 401 after 3 with 3", err, f.requests(), f.tokens)
 		}
 	})
 }
@@ -202,7 +203,12 @@ func TestCertificates(t *testing.T) {
 		"PEM with password": {goodFile, hidden, -1, ""},
 		"PKCS #12":          {filepath.Join("testdata", "legacy.pfx"), hidden, -1, ""},
 		"wrong password":    {filepath.Join("testdata", "legacy.pfx"), "no", CertificateUnusable, "password"},
-		"modern PKCS #12":   {filepath.Join("testdata", "modern.pfx"), hidden, CertificateUnusable, "openssl pkcs12"},
+		"modern PKCS #12":   {filepath.Join("testdata", "modern.pfx"), hidden, -1, ""},
+		"modern, wrong":     {filepath.Join("testdata", "modern.pfx"), "no", CertificateUnusable, "password"},
+		"encrypted PEM":     {filepath.Join("testdata", "encrypted.pem"), hidden, -1, ""},
+		"encrypted, wrong":  {filepath.Join("testdata", "encrypted.pem"), "no", CertificateUnusable, "password"},
+		"encrypted, none":   {filepath.Join("testdata", "encrypted.pem"), "", CertificateUnusable, "missing"},
+		"encrypted of old":  {write(t, "x.pem", append([]byte("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: DES-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n"), certificateOnly...)), hidden, CertificateUnusable, "pkcs8"},
 		"expired":           {write(t, "x.pem", pemOf(t, now.Add(-2*time.Hour), now.Add(-time.Hour))), "", CertificateExpired, "expired on"},
 		"not yet":           {write(t, "x.pem", pemOf(t, now.Add(time.Hour), now.Add(2*time.Hour))), "", ClockSkew, "clock"},
 		"no key":            {write(t, "x.pem", certificateOnly), "", CertificateUnusable, "private key"},
@@ -235,5 +241,26 @@ func TestCertificates(t *testing.T) {
 				t.Errorf("%s", text)
 			}
 		})
+	}
+}
+
+// A damaged file is refused, whatever is wrong with it.
+func TestDamagedCertificates(t *testing.T) {
+	for _, name := range []string{"modern.pfx", "legacy.pfx"} {
+		whole, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := range len(whole) {
+			if _, _, err := parsePKCS12(whole[:n], hidden); err == nil {
+				t.Fatalf("%s: %d of %d bytes are taken", name, n, len(whole))
+			}
+		}
+		for n := 0; n < len(whole); n += 3 {
+			damaged := bytes.Clone(whole)
+			damaged[n] ^= 0x55
+			// It may be in what is not looked at; it must not do harm.
+			_, _, _ = parsePKCS12(damaged, hidden)
+		}
 	}
 }

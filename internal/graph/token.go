@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -43,12 +44,13 @@ func grantOf(token string) Grant {
 		Roles   []string `json:"roles"`
 		Tenant  string   `json:"tid"`
 		App     string   `json:"appid"`
+		Party   string   `json:"azp"`
 		Expires float64  `json:"exp"`
 	}
 	if json.Unmarshal(payload, &claims) != nil {
 		return Grant{}
 	}
-	return Grant{Known: true, Roles: claims.Roles, TenantID: clean(claims.Tenant), App: clean(claims.App), Expires: time.Unix(int64(claims.Expires), 0)}
+	return Grant{Known: true, Roles: claims.Roles, TenantID: clean(claims.Tenant), App: clean(cmp.Or(claims.App, claims.Party)), Expires: time.Unix(int64(claims.Expires), 0)}
 }
 
 const (

@@ -644,3 +644,79 @@ func TestThrottledWhileFetching(t *testing.T) {
 		t.Errorf("another call: %v", err)
 	}
 }
+
+// A settlement that is broken off says so: what was not done is not taken as done.
+func TestSettleBrokenOff(t *testing.T) {
+	m := newMailbox(t, graphtest.Options{})
+	items := m.fill(60)
+	source := open(t, m.config(sourcetest.Setup{}))
+	folders, err := source.Folders(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var keys []string
+	for _, item := range items {
+		keys = append(keys, item.ImmutableID)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(map[string]bool)
+	err = source.Settle(ctx, folders[0], keys, sources.Action{Verb: sources.MarkRead}, func(key string, err error) {
+		done[key] = err == nil
+		cancel()
+	})
+	if err == nil || len(done) == len(keys) {
+		t.Errorf("%d of %d done, and %v", len(done), len(keys), err)
+	}
+	for _, item := range m.Messages("Inbox") {
+		if done[item.ImmutableID] && !item.Read {
+			t.Errorf("message %s was said to be done, and is not", item.ImmutableID)
+		}
+	}
+}
+
+// What Exchange Online counts, it counts for an application and a mailbox,
+// however many sources read it.
+func TestSourcesTakeTurns(t *testing.T) {
+	m := newMailbox(t, graphtest.Options{})
+	large := append([]byte("Subject: large\r\n\r\n"), make([]byte, 8<<20)...)
+	var refs []sources.Ref
+	for range 6 {
+		item := m.Mailbox.Deliver("Inbox", graphtest.Mail{Raw: large, Verbatim: true})
+		refs = append(refs, sources.Ref{Key: item.ImmutableID, Size: -1, Received: item.Received})
+	}
+	var all sync.WaitGroup
+	for range 3 {
+		source := open(t, m.config(sourcetest.Setup{}))
+		folders, err := source.Folders(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Go(func() {
+			err := source.Fetch(t.Context(), folders[0], refs, func(_ sources.Ref, m *sources.Message) error {
+				if m.Err != nil {
+					return m.Err
+				}
+				// The server is kept busy with what does not fit into the connection.
+				time.Sleep(20 * time.Millisecond)
+				_, err := io.Copy(io.Discard, m.Body)
+				return err
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if n := m.server.MaxConcurrency(); n > 4 {
+		t.Errorf("%d requests at once", n)
+	}
+	for _, r := range m.server.Requests() {
+		if r.Status == 429 {
+			t.Errorf("refused: %v", r)
+		}
+	}
+	if n := m.server.Counts()["token"]; n != 1 {
+		t.Errorf("%d tokens for sources that share credentials", n)
+	}
+}

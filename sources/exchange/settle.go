@@ -27,7 +27,7 @@ func (s *Source) Settle(ctx context.Context, folder sources.Folder, keys []strin
 	if err := t.prepare(ctx); err != nil {
 		return err
 	}
-	return together(ctx, len(keys), func(i int) error { return t.one(ctx, keys[i]) })
+	return s.explain(t.doing, together(ctx, len(keys), func(i int) error { return t.one(ctx, keys[i]) }))
 }
 
 // settlement is one call of Settle.

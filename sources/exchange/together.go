@@ -7,15 +7,18 @@ import (
 )
 
 // together calls do for 0 to n-1, several at a time, and returns the first
-// error.
+// error, or why it has not called all.
 func together(ctx context.Context, n int, do func(i int) error) error {
-	group, ctx := errgroup.WithContext(ctx)
+	group, inner := errgroup.WithContext(ctx)
 	group.SetLimit(inFlight)
-	for i := range n {
-		if ctx.Err() != nil {
-			break
-		}
+	called := 0
+	for called < n && inner.Err() == nil {
+		i := called
 		group.Go(func() error { return do(i) })
+		called++
 	}
-	return group.Wait()
+	if err := group.Wait(); err != nil || called == n {
+		return err
+	}
+	return context.Cause(ctx)
 }
