@@ -38,7 +38,6 @@ credentials:
 
 defaults:
   poll_interval: 2s
-  folders: [Inbox, "Inbox/**"]
 
 sources:
   - name: orders
@@ -46,12 +45,14 @@ sources:
     server: %s
     ca_file: ./imap-ca.pem
     credentials: office
+    folders: [Inbox, "Inbox/**"]
     watch: %t
     after_filing: mark_read
   - name: invoices
     type: exchange
     credentials: contoso
     mailbox: %s
+    folders: [Inbox, "Inbox/**"]
     after_filing: move
     filed_folder: Filed
 `
