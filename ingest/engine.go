@@ -71,7 +71,7 @@ type Config struct {
 	// Observe is told what happens, by several goroutines at once. It must not
 	// block.
 	Observe func(Event)
-	// Workers is how many messages are filed at the same time; 0: 128. Most of
+	// Workers is how many messages are filed at the same time; 0: 96. Most of
 	// the time they wait for the disk, together.
 	Workers int
 	// MaxSize is the largest message taken, in bytes; 0: 2 GiB.
@@ -96,7 +96,7 @@ func New(c Config) *Engine {
 		c.Observe = func(Event) {}
 	}
 	if c.Workers == 0 {
-		c.Workers = 128
+		c.Workers = 96
 	}
 	if c.MaxSize == 0 {
 		c.MaxSize = 2 << 30
