@@ -75,7 +75,7 @@ fuzz: ## runs every fuzz target for FUZZTIME (1m)
 fuzz-mail: ## runs the fuzz targets that read mail, TNEF and filters for a minute each
 	@while read -r package target inputs; do \
 		(set -x; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime "$$inputs" -fuzzminimizetime 100x ./ingest/$$package </dev/null); \
-	done <<<$$'message FuzzRead 800000x\nmessage FuzzDecode 700000x\nmessage/tnef FuzzOpen 1800000x\ndocument FuzzMake 140000x\ndocument FuzzGlob 120000x'
+	done <<<$$'message FuzzRead 800000x\nmessage FuzzDecode 1100000x\nmessage/tnef FuzzOpen 1800000x\ndocument FuzzMake 180000x\ndocument FuzzGlob 500000x'
 
 simulate: ## lets the engine live through SEEDS (1000) worlds full of faults, from seed START (random) on
 	go test ./ingest -count 1 -timeout 0 -run '^TestSimulation$$' -seeds $(SEEDS) -first-seed $(START)
