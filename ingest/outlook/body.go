@@ -236,7 +236,7 @@ func htmlText(w io.Writer, r io.Reader) error {
 				lines = max(lines, 1)
 				if !end && skip == 0 {
 					if any {
-						out.WriteString("\n")
+						out.WriteString(strings.Repeat("\n", min(lines, 2)))
 					}
 					out.WriteString("* ")
 					lines, space, any = 0, false, true
