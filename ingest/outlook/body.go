@@ -1,6 +1,7 @@
 package outlook
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"io"
@@ -22,56 +23,67 @@ const (
 
 // body sets the text of the message (MS-OXCMAIL 2.2.3.3).
 func (c *converter) body(o *object, m *message.Message, l *message.Layout, root *message.Part, place string) error {
-	plain := l.Plain
-	if plain == nil && l.HTML == nil && l.Other != nil && (l.Other.Type == "text/enriched" || l.Other.Type == "text/richtext") {
+	plain, rich := l.Plain, l.HTML
+	if plain == nil && rich == nil && l.Other != nil && (l.Other.Type == "text/enriched" || l.Other.Type == "text/richtext") {
 		plain = l.Other
 	}
 	native, page := int32(nativePlain), int32(0)
-	shown := plain
-	if l.HTML != nil {
-		native, shown = nativeHTML, l.HTML
-		var err error
-		if page, err = c.html(o, m, l.HTML, place); err != nil {
-			return err
-		}
-	}
-	switch {
-	case plain != nil:
-		t, r, err := m.OpenText(plain)
+	var shown *message.Part
+	var text io.Reader
+	if rich != nil {
+		t, r, err := open(m, rich)
 		if err != nil {
 			return err
 		}
-		if page == 0 {
+		if r != nil {
+			native, shown, text = nativeHTML, rich, r
+			if page = codePages[t.Charset]; page == 0 {
+				// Windows has no code page for it, or none that HTML may be in.
+				c.lose(place, "the HTML is now in UTF-8, as Windows has no code page for %s", t.Charset)
+				page = utf8Page
+				o.stream(pidTagHTML, func(w io.Writer) error { return c.transcode(w, r) })
+				if _, text, err = open(m, rich); err != nil {
+					return err
+				}
+			} else {
+				page = c.html(o, m, rich, page)
+			}
+		}
+	}
+	if plain != nil {
+		t, r, err := open(m, plain)
+		if err != nil {
+			return err
+		}
+		if r != nil && shown == nil {
+			shown = plain
 			if page = codePages[t.Charset]; page == 0 {
 				page = utf8Page
 			}
 		}
-		if plain == l.Other {
-			r = enriched(r)
-		}
-		o.stream(pidTagBody, func(w io.Writer) error {
-			lw := &lineWriter{w: stopper{c.ctx, w}}
-			if _, err := io.Copy(lw, r); err != nil {
-				return err
+		if r != nil {
+			rich, text = nil, r
+			if plain == l.Other {
+				text = enriched(r)
 			}
-			return lw.end()
-		})
-	case l.HTML != nil:
-		_, r, err := m.OpenText(l.HTML)
-		if err != nil {
-			return err
 		}
-		o.stream(pidTagBody, func(w io.Writer) error {
-			lw := &lineWriter{w: stopper{c.ctx, w}}
-			if err := htmlText(lw, r); err != nil {
-				return err
-			}
-			return lw.end()
-		})
 	}
 	if shown == nil {
 		return o.err
 	}
+	o.stream(pidTagBody, func(w io.Writer) error {
+		lw := newLineWriter(stopper{c.ctx, w})
+		var err error
+		if rich != nil {
+			err = htmlText(lw, text)
+		} else {
+			_, err = io.Copy(lw, text)
+		}
+		if err != nil {
+			return err
+		}
+		return lw.end()
+	})
 	if root.Protection() == message.ClearSigned {
 		native = nativeSigned
 	}
@@ -82,28 +94,32 @@ func (c *converter) body(o *object, m *message.Message, l *message.Layout, root 
 	return o.err
 }
 
-// html sets PidTagHtml to the bytes of the part, and returns their code page.
-func (c *converter) html(o *object, m *message.Message, p *message.Part, place string) (page int32, err error) {
-	t, text, err := m.OpenText(p)
+// open returns a text as UTF-8, nil if it is empty.
+func open(m *message.Message, p *message.Part) (message.Text, io.Reader, error) {
+	t, r, err := m.OpenText(p)
 	if err != nil {
-		return 0, err
+		return t, nil, err
 	}
-	page = codePages[t.Charset]
-	if page == 0 {
-		// Windows has no code page for it, or none that HTML may be in.
-		c.lose(place, "the HTML is now in UTF-8, as Windows has no code page for %s", t.Charset)
-		o.stream(pidTagHTML, func(w io.Writer) error { return c.transcode(w, text) })
-		return utf8Page, o.err
+	b := bufio.NewReader(r)
+	if _, err := b.Peek(1); errors.Is(err, io.EOF) {
+		return t, nil, nil
+	} else if err != nil {
+		return t, nil, err
 	}
+	return t, b, nil
+}
+
+// html sets PidTagHtml to the bytes of the part, and returns their code page.
+func (c *converter) html(o *object, m *message.Message, p *message.Part, page int32) int32 {
 	windows := false
 	o.stream(pidTagHTML, func(w io.Writer) error {
 		_, err := io.Copy(&c1Finder{w: stopper{c.ctx, w}, found: &windows}, m.Open(p))
 		return err
 	})
 	if page == 28591 && windows {
-		page = 1252
+		return 1252
 	}
-	return page, o.err
+	return page
 }
 
 // c1Finder finds the bytes that are control characters in ISO-8859-1, where
@@ -171,43 +187,25 @@ const longestTag = 256 << 10
 func htmlText(w io.Writer, r io.Reader) error {
 	z := html.NewTokenizer(r)
 	z.SetMaxBuf(longestTag)
-	var out strings.Builder
-	skip, pre := atom.Atom(0), 0
-	lines, space, any := 0, false, false // what is due before the next text
-	for {
+	t := textWriter{w: w}
+	skip := atom.Atom(0)
+	for t.err == nil {
 		kind := z.Next()
 		switch kind {
 		case html.ErrorToken:
 			if err := z.Err(); !errors.Is(err, io.EOF) && !errors.Is(err, html.ErrBufferExceeded) {
 				return err
 			}
-			if !any {
-				out.WriteByte(' ')
-			}
-			_, err := io.WriteString(w, out.String())
-			return err
+			t.flush()
+			return t.err
 		case html.TextToken:
-			if skip != 0 {
-				continue
-			}
-			for _, c := range string(z.Text()) {
-				if pre == 0 && (c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f') {
-					space = true
-					continue
-				}
-				if any && lines > 0 {
-					out.WriteString(strings.Repeat("\n", min(lines, 2)))
-				} else if any && space {
-					out.WriteByte(' ')
-				}
-				lines, space, any = 0, false, true
-				out.WriteRune(c)
+			if skip == 0 {
+				t.text(z.Text())
 			}
 		case html.StartTagToken, html.SelfClosingTagToken, html.EndTagToken:
 			name, _ := z.TagName()
-			a := atom.Lookup(name)
 			end := kind == html.EndTagToken
-			switch a {
+			switch a := atom.Lookup(name); a {
 			case atom.Script, atom.Style, atom.Title, atom.Template:
 				if end && skip == a {
 					skip = 0
@@ -215,41 +213,89 @@ func htmlText(w io.Writer, r io.Reader) error {
 					skip = a
 				}
 			case atom.Br:
-				lines++
-				if any && lines > 1 {
-					lines = 2
-				}
+				t.lines = min(t.lines+1, 2)
 			case atom.Pre:
 				if !end {
-					pre++
-				} else if pre > 0 {
-					pre--
+					t.pre++
+				} else if t.pre > 0 {
+					t.pre--
 				}
-				lines = max(lines, 1)
+				t.lines = max(t.lines, 1)
 			case atom.P, atom.H1, atom.H2, atom.H3, atom.H4, atom.H5, atom.H6, atom.Blockquote, atom.Ul, atom.Ol, atom.Table:
-				lines = 2
+				t.lines = 2
 			case atom.Div, atom.Tr, atom.Hr, atom.Dt, atom.Dd, atom.Section, atom.Article, atom.Header, atom.Footer, atom.Center, atom.Form:
-				lines = max(lines, 1)
+				t.lines = max(t.lines, 1)
 			case atom.Td, atom.Th:
-				space = true
+				t.space = true
 			case atom.Li:
-				lines = max(lines, 1)
+				t.lines = max(t.lines, 1)
 				if !end && skip == 0 {
-					if any {
-						out.WriteString(strings.Repeat("\n", min(lines, 2)))
-					}
-					out.WriteString("* ")
-					lines, space, any = 0, false, true
+					t.word([]byte("*"))
+					t.space = true
 				}
 			}
-		}
-		if out.Len() > 16<<10 {
-			if _, err := io.WriteString(w, out.String()); err != nil {
-				return err
-			}
-			out.Reset()
 		}
 	}
+	return t.err
+}
+
+// textWriter writes words with the white space that is due before them.
+type textWriter struct {
+	w     io.Writer
+	buf   []byte
+	lines int // line ends that are due
+	space bool
+	any   bool // there was a word
+	pre   int  // white space stands for itself
+	err   error
+}
+
+func isBlank(c byte) bool {
+	return c <= ' ' && (c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f')
+}
+
+func (t *textWriter) text(b []byte) {
+	if t.pre > 0 {
+		if len(b) > 0 {
+			t.word(b)
+		}
+		return
+	}
+	for len(b) > 0 {
+		n := 0
+		for n < len(b) && !isBlank(b[n]) {
+			n++
+		}
+		if n == 0 {
+			t.space = true
+			b = b[1:]
+			continue
+		}
+		t.word(b[:n])
+		b = b[n:]
+	}
+}
+
+func (t *textWriter) word(b []byte) {
+	switch {
+	case !t.any:
+	case t.lines > 0:
+		t.buf = append(t.buf, "\n\n"[:t.lines]...)
+	case t.space:
+		t.buf = append(t.buf, ' ')
+	}
+	t.lines, t.space, t.any = 0, false, true
+	t.buf = append(t.buf, b...)
+	if len(t.buf) > 4<<10 {
+		t.flush()
+	}
+}
+
+func (t *textWriter) flush() {
+	if t.err == nil {
+		_, t.err = t.w.Write(t.buf)
+	}
+	t.buf = t.buf[:0]
 }
 
 // enriched returns the text of text/enriched (RFC 1896) without its formatting.

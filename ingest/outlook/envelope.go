@@ -280,7 +280,7 @@ func (c *converter) headers(o *object, m *message.Message, h *message.Header, pl
 	}
 	if len(fields) > 0 {
 		o.stream(pidTagTransportMessageHeaders, func(w io.Writer) error {
-			l := &lineWriter{w: stopper{c.ctx, w}}
+			l := newLineWriter(stopper{c.ctx, w})
 			for _, f := range fields {
 				raw, err := io.ReadAll(m.Raw(f.Range))
 				if err != nil {

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"postroom/ingest/message"
@@ -140,6 +141,9 @@ func (c *converter) message(m *message.Message, root *message.Part, at *cfb.Stor
 	o.int32(pidTagMessageFlags, flags)
 	o.bool(pidTagHasAttachments, len(files) > 0)
 
+	if icon := iconOf(class, root); icon != 0 {
+		o.int32(pidTagIconIndex, icon)
+	}
 	c.envelope(o, h, place)
 	recipients := c.addresses(o, h, place)
 	c.headers(o, m, h, place)
@@ -168,6 +172,17 @@ func (c *converter) message(m *message.Message, root *message.Part, at *cfb.Stor
 		header = append(header, make([]byte, 8)...)
 	}
 	return class, o.finish(header)
+}
+
+// iconOf is PidTagIconIndex of a message in S/MIME (MS-OXOMSG 2.2.1.10), else 0.
+func iconOf(class string, root *message.Part) int32 {
+	switch {
+	case !strings.Contains(class, ".SMIME"):
+		return 0
+	case root.Protection() == message.Encrypted:
+		return 0x110
+	}
+	return 0x111
 }
 
 func (c *converter) namedBool(o *object, name propertyName, v bool) {

@@ -323,10 +323,14 @@ func appendUTF16(b []byte, r rune) []byte {
 
 // lineWriter writes UTF-8 as UTF-16LE with the line ends CR LF. NUL is left out.
 type lineWriter struct {
-	w    io.Writer
-	buf  []byte
-	rest []byte // of a character that is cut off
-	cr   bool
+	w       io.Writer
+	buf     []byte
+	rest    []byte // of a character that is cut off
+	cr, any bool
+}
+
+func newLineWriter(w io.Writer) *lineWriter {
+	return &lineWriter{w: w, buf: make([]byte, 0, 8<<10)}
 }
 
 func (l *lineWriter) Write(p []byte) (int, error) {
@@ -336,49 +340,57 @@ func (l *lineWriter) Write(p []byte) (int, error) {
 		l.rest = nil
 	}
 	for len(p) > 0 {
+		if cap(l.buf)-len(l.buf) < 8 {
+			if err := l.flush(); err != nil {
+				return 0, err
+			}
+		}
+		if c := p[0]; c >= ' ' && c < utf8.RuneSelf {
+			l.buf = append(l.buf, c, 0)
+			l.cr = false
+			p = p[1:]
+			continue
+		}
 		if !utf8.FullRune(p) {
 			l.rest = append([]byte(nil), p...)
 			break
 		}
 		r, size := utf8.DecodeRune(p)
 		p = p[size:]
-		if err := l.rune(r); err != nil {
-			return 0, err
-		}
+		l.rune(r)
 	}
 	return n, nil
 }
 
-func (l *lineWriter) rune(r rune) error {
+func (l *lineWriter) rune(r rune) {
 	switch {
 	case r == 0 || r == '\n' && l.cr:
 		l.cr = false
-		return nil
+		return
 	case r == '\r' || r == '\n':
 		l.buf = append(l.buf, '\r', 0, '\n', 0)
 	default:
 		l.buf = appendUTF16(l.buf, r)
 	}
 	l.cr = r == '\r'
-	if len(l.buf) >= 16<<10 {
-		return l.flush()
-	}
-	return nil
 }
 
 func (l *lineWriter) flush() error {
+	l.any = l.any || len(l.buf) > 0
 	_, err := l.w.Write(l.buf)
 	l.buf = l.buf[:0]
 	return err
 }
 
-// end writes what is left.
+// end writes what is left. A text that would be empty is a blank, as Outlook may
+// not open a file with one that is (MS-OXMSG 2.1.3).
 func (l *lineWriter) end() error {
 	if len(l.rest) > 0 {
 		l.rest = nil
-		if err := l.rune(utf8.RuneError); err != nil {
-			return err
-		}
+		l.rune(utf8.RuneError)
+	}
+	if !l.any && len(l.buf) == 0 {
+		l.rune(' ')
 	}
 	return l.flush()
 }

@@ -72,7 +72,6 @@ const (
 	pidTagAttachFilename        tag = 0x3704001F
 	pidTagAttachExtension       tag = 0x3703001F
 	pidTagAttachMimeTag         tag = 0x370E001F
-	pidTagAttachEncoding        tag = 0x37020102
 	pidTagTextAttachmentCharset tag = 0x371B001F
 	pidTagAttachContentID       tag = 0x3712001F
 	pidTagAttachContentLocation tag = 0x3713001F
