@@ -84,6 +84,9 @@ func (c *checked) readNames(s *cfb.Entry) {
 		}
 		hash, name := v, fmt.Sprintf("%04X", v)
 		if kind&1 != 0 {
+			if v%4 != 0 {
+				c.t.Errorf("the name of named property %d is at %d", i/8, v)
+			}
 			n := int(le.Uint32(texts[v:]))
 			b := texts[v+4 : int(v)+4+n]
 			hash = ^crc32.Update(0xFFFFFFFF, crc32.IEEETable, b)
