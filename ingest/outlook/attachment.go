@@ -24,6 +24,7 @@ type file struct {
 	name string // as it gives itself; empty if it does not
 	kind string // the whole Content-Type, of S/MIME
 
+	packed bool             // it is a message, which unpack finds
 	nested *message.Message // whose part is attached as a message
 	root   *message.Part
 	inline bool
@@ -52,11 +53,7 @@ func (c *converter) contents(m *message.Message, root *message.Part, place strin
 	l = root.Layout()
 	c.special(root, place)
 	for _, a := range l.Attachments {
-		f, err := c.file(m, a.Part, place)
-		if err != nil {
-			return "", nil, nil, err
-		}
-		files = append(files, f)
+		files = append(files, c.file(m, a.Part, place))
 	}
 	texts := slices.Concat(l.More, l.Alternatives)
 	if l.Other != nil {
@@ -64,11 +61,7 @@ func (c *converter) contents(m *message.Message, root *message.Part, place strin
 	}
 	for _, p := range texts {
 		c.lose(place, "a text that is not the message's own (%s) is an attachment", p.Type)
-		f, err := c.file(m, p, place)
-		if err != nil {
-			return "", nil, nil, err
-		}
-		files = append(files, f)
+		files = append(files, c.file(m, p, place))
 	}
 	slices.SortStableFunc(files, func(a, b *file) int { return int(a.part.Whole.Start - b.part.Whole.Start) })
 	if err := c.inline(m, l, files); err != nil {
@@ -157,11 +150,12 @@ func entity(m *message.Message, p *message.Part) (func() io.Reader, error) {
 }
 
 // file returns what a part becomes (MS-OXCMAIL 2.2.3.4).
-func (c *converter) file(m *message.Message, p *message.Part, place string) (*file, error) {
+func (c *converter) file(m *message.Message, p *message.Part, place string) *file {
 	f := &file{part: p, m: m, mime: p.Type, name: p.Name, open: func() io.Reader { return m.Open(p) }}
 	switch {
 	case p.IsMessage():
-		return c.attached(f, place)
+		f.packed, f.name = true, ""
+		return f
 	case p.IsMultipart():
 		c.lose(place, "a %s that could not be taken apart is attached as it stands", p.Type)
 		f.mime, f.open = "message/rfc822", func() io.Reader { return m.Raw(p.Whole) }
@@ -178,12 +172,13 @@ func (c *converter) file(m *message.Message, p *message.Part, place string) (*fi
 	if f.name == "" {
 		f.name = p.Header.Text("Content-Description")
 	}
-	return f, nil
+	return f
 }
 
-// attached returns what a message that is attached becomes (MS-OXCMAIL
-// 2.2.3.4.3): a message, or a file if it cannot be read as one.
-func (c *converter) attached(f *file, place string) (*file, error) {
+// unpack finds the message that an attachment is (MS-OXCMAIL 2.2.3.4.3), and its
+// name. What cannot be read as one stays a file. One that is encoded is in memory
+// from now on.
+func (c *converter) unpack(f *file, place string) error {
 	p := f.part
 	switch {
 	case len(p.Parts) == 1:
@@ -191,39 +186,30 @@ func (c *converter) attached(f *file, place string) (*file, error) {
 	case p.Nested():
 		raw, err := io.ReadAll(io.LimitReader(f.m.Open(p), c.options.Memory+1))
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if int64(len(raw)) > c.options.Memory {
 			c.lose(place, "an attached message is a file: it is encoded as %s, and of more than %d bytes", p.Encoding, c.options.Memory)
 			break
 		}
 		if f.nested, err = message.ReadContent(c.ctx, p, bytes.NewReader(raw), int64(len(raw)), c.options.Limits); err != nil {
-			return nil, err
+			return err
 		}
 		f.root = &f.nested.Part
 	default:
 		c.lose(place, "an attached message is a file: it is nested too deep, or damaged")
 	}
-	name := p.Params["name"]
-	for _, other := range []func() string{
-		func() string { return p.DispositionParams["filename"] },
-		func() string { return p.Header.Text("Content-Description") },
-		func() string {
-			if f.root == nil {
-				return ""
-			}
-			return f.root.Header.Text("Subject")
-		},
-	} {
-		if name = oneLine(name); name == "" {
-			name = other()
-		}
+	names := []string{p.Params["name"], p.DispositionParams["filename"], p.Header.Text("Content-Description"), ""}
+	if f.root != nil {
+		names[3] = f.root.Header.Text("Subject")
 	}
-	f.name = oneLine(name)
+	for _, n := range names {
+		f.name = either(f.name, oneLine(n))
+	}
 	if f.nested == nil && !strings.HasSuffix(strings.ToLower(f.name), ".eml") {
-		f.name = strings.TrimSuffix(f.name, ".") + ".eml"
+		f.name += ".eml"
 	}
-	return f, nil
+	return nil
 }
 
 // externalBody makes a link of what says where a file is (MS-OXCMAIL 2.2.3.5).
@@ -266,7 +252,7 @@ func (c *converter) inline(m *message.Message, l *message.Layout, files []*file)
 		return err
 	}
 	for _, f := range files {
-		f.inline = refs[f.part] && f.nested == nil
+		f.inline = refs[f.part]
 	}
 	return nil
 }
@@ -288,6 +274,11 @@ func (c *converter) attachment(parent *object, n int, f *file, place string) err
 	at, err := parent.at.Storage(fmt.Sprintf("__attach_version1.0_#%08X", n))
 	if err != nil {
 		return err
+	}
+	if f.packed {
+		if err := c.unpack(f, place); err != nil {
+			return err
+		}
 	}
 	o := newObject(&c.names, at)
 	p := f.part

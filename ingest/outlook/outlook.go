@@ -158,6 +158,7 @@ func (c *converter) message(m *message.Message, root *message.Part, at *cfb.Stor
 		if err := c.attachment(o, i, f, place); err != nil {
 			return "", err
 		}
+		*f = file{} // it may hold a message
 	}
 	if hidden > 0 && hidden == len(files) {
 		c.namedBool(o, pidLidSmartNoAttach, true) // no paper clip

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -359,6 +360,56 @@ func TestMemory(t *testing.T) {
 		t.Errorf("%d bytes of memory for an attachment of 1 MiB, %d for one of 150 MiB", small, big)
 	}
 }
+
+// TestMemoryOfMessages: of attached messages that are encoded, one at a time is in
+// memory; one that is too large is a file.
+func TestMemoryOfMessages(t *testing.T) {
+	inner := "U3ViamVjdDogaW5uZXINCg0K\r\n" + strings.Repeat(base64Line, 20_000) // 1.1 MiB
+	var raw strings.Builder
+	raw.WriteString("Content-Type: multipart/mixed; boundary=b\r\n\r\n")
+	for range 30 {
+		raw.WriteString("--b\r\nContent-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n\r\n" + inner)
+	}
+	raw.WriteString("--b--\r\n")
+	m := read(t, []byte(raw.String()))
+	w := &peak{}
+	report, err := outlook.Convert(context.Background(), w, m, outlook.Options{})
+	if err != nil || len(report.Losses) > 0 {
+		t.Fatal(err, report.Losses)
+	}
+	if w.growth() > 12<<20 {
+		t.Errorf("%d bytes of memory for 30 messages of 1 MiB", w.growth())
+	}
+	b, report := convert(t, []byte(raw.String()), outlook.Options{Memory: 1 << 20})
+	if c := readMsg(t, b); c.values["attach29/37050003"] != "1" || c.values["attach29/3707001F"] != "ATT00030.eml" || len(c.raw["attach29/37010102"]) != 20_000*57+18 {
+		t.Error(c.values["attach29/3707001F"], len(c.raw["attach29/37010102"]))
+	}
+	if len(report.Losses) != 30 {
+		t.Error(report.Losses)
+	}
+}
+
+// peak looks at the memory in use at some of the writes.
+type peak struct {
+	first, most uint64
+	writes      int
+}
+
+func (p *peak) WriteAt(b []byte, _ int64) (int, error) {
+	if p.writes++; p.writes%40 != 1 {
+		return len(b), nil
+	}
+	runtime.GC()
+	var s runtime.MemStats
+	runtime.ReadMemStats(&s)
+	if p.first == 0 {
+		p.first = s.HeapAlloc
+	}
+	p.most = max(p.most, s.HeapAlloc)
+	return len(b), nil
+}
+
+func (p *peak) growth() uint64 { return p.most - p.first }
 
 func TestContextEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
