@@ -87,7 +87,7 @@ func encodeName(name string) ([]uint16, error) {
 	case len(units) > MaxName:
 		return nil, fmt.Errorf("%w: %q is longer than %d characters", ErrName, name, MaxName)
 	case strings.ContainsAny(name, `/\:!`) || strings.ContainsRune(name, 0):
-		return nil, fmt.Errorf(`%w: %q has one of / \ : !`, ErrName, name)
+		return nil, fmt.Errorf(`%w: / \ : ! and NUL cannot be in %q`, ErrName, name)
 	}
 	return units, nil
 }
