@@ -1,0 +1,396 @@
+package outlook
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"math"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"postroom/ingest/outlook/cfb"
+)
+
+// tag is the identifier of a property and its type (MS-OXCDATA 2.9, 2.11.1).
+type tag uint32
+
+func (t tag) id() uint16 { return uint16(t >> 16) }
+
+const (
+	typeInt32   = 0x0003
+	typeDouble  = 0x0005
+	typeBool    = 0x000B
+	typeObject  = 0x000D
+	typeString  = 0x001F
+	typeTime    = 0x0040
+	typeBinary  = 0x0102
+	typeStrings = 0x101F
+)
+
+// guid is a GUID as it stands in a file (MS-DTYP 2.3.4.2).
+type guid [16]byte
+
+// Property sets (MS-OXPROPS 1.3.2).
+var (
+	psMAPI            = guid{0x28, 0x03, 0x02, 0, 0, 0, 0, 0, 0xC0, 0, 0, 0, 0, 0, 0, 0x46}
+	psPublicStrings   = guid{0x29, 0x03, 0x02, 0, 0, 0, 0, 0, 0xC0, 0, 0, 0, 0, 0, 0, 0x46}
+	psInternetHeaders = guid{0x86, 0x03, 0x02, 0, 0, 0, 0, 0, 0xC0, 0, 0, 0, 0, 0, 0, 0x46}
+	psetidCommon      = guid{0x08, 0x20, 0x06, 0, 0, 0, 0, 0, 0xC0, 0, 0, 0, 0, 0, 0, 0x46}
+	psetidTask        = guid{0x03, 0x20, 0x06, 0, 0, 0, 0, 0, 0xC0, 0, 0, 0, 0, 0, 0, 0x46}
+)
+
+// propertyName is the name of a named property: a number, or a text.
+type propertyName struct {
+	set  guid
+	lid  uint32
+	text string
+}
+
+// names maps the named properties of a file to their identifiers (MS-OXMSG 2.2.3).
+type names struct {
+	list  []propertyName
+	index map[propertyName]uint16
+	guids []guid
+}
+
+// maxNames is how many named properties a file can have: identifiers are from
+// 0x8000 to 0xFFFE.
+const maxNames = 0x7FFF
+
+// id returns the identifier of a name, false if there are too many.
+func (n *names) id(name propertyName) (uint16, bool) {
+	if id, ok := n.index[name]; ok {
+		return id, true
+	}
+	if len(n.list) == maxNames {
+		return 0, false
+	}
+	if n.index == nil {
+		n.index = map[propertyName]uint16{}
+	}
+	id := uint16(0x8000 + len(n.list))
+	n.list = append(n.list, name)
+	n.index[name] = id
+	if name.set != psMAPI && name.set != psPublicStrings && !slices.Contains(n.guids, name.set) {
+		n.guids = append(n.guids, name.set)
+	}
+	return id, true
+}
+
+// write writes the storage that maps them.
+func (n *names) write(root *cfb.Storage) error {
+	s, err := root.Storage("__nameid_version1.0")
+	if err != nil {
+		return err
+	}
+	le := binary.LittleEndian
+	var guids, entries, texts []byte
+	for _, g := range n.guids {
+		guids = append(guids, g[:]...)
+	}
+	buckets := map[uint16][]byte{}
+	for i, name := range n.list {
+		kind := uint16(3+slices.Index(n.guids, name.set)) << 1
+		switch name.set {
+		case psMAPI:
+			kind = 1 << 1
+		case psPublicStrings:
+			kind = 2 << 1
+		}
+		value, hash := name.lid, name.lid
+		if name.text != "" {
+			kind |= 1
+			b := encodeUTF16(name.text)
+			value, hash = uint32(len(texts)), checksum(b)
+			texts = le.AppendUint32(texts, uint32(len(b)))
+			texts = append(texts, b...)
+			texts = append(texts, make([]byte, -len(b)&3)...)
+		}
+		entry := func(b []byte, v uint32) []byte {
+			return le.AppendUint16(le.AppendUint16(le.AppendUint32(b, v), kind), uint16(i))
+		}
+		entries = entry(entries, value)
+		bucket := uint16(0x1000 + (hash^uint32(kind))%0x1F)
+		buckets[bucket] = entry(buckets[bucket], hash)
+	}
+	for _, st := range []struct {
+		name  string
+		bytes []byte
+	}{{"00020102", guids}, {"00030102", entries}, {"00040102", texts}} {
+		if err := s.Put("__substg1.0_"+st.name, st.bytes); err != nil {
+			return err
+		}
+	}
+	for b := uint16(0x1000); b < 0x101F; b++ {
+		if len(buckets[b]) > 0 {
+			if err := s.Put(fmt.Sprintf("__substg1.0_%04X0102", b), buckets[b]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// checksum is the CRC of a name (MS-OXMSG 2.2.3.2.2): that of MS-OXRTFCP 2.1.3.2,
+// which begins with 0 and is not inverted.
+func checksum(b []byte) uint32 { return ^crc32.Update(math.MaxUint32, crc32.IEEETable, b) }
+
+// object is a message, recipient or attachment that is being written: a storage
+// with a stream for each long value and one that lists the properties (MS-OXMSG
+// 2.4). Its first error stays in err, after which nothing is done.
+type object struct {
+	names   *names
+	at      *cfb.Storage
+	entries [][16]byte
+	have    map[uint16]bool
+	err     error
+}
+
+func newObject(n *names, at *cfb.Storage) *object {
+	return &object{names: n, at: at, have: map[uint16]bool{}}
+}
+
+// readOnly has the properties that are computed from others.
+var readOnly = map[tag]bool{
+	pidTagHasAttachments: true, pidTagAccess: true, pidTagAccessLevel: true, pidTagStoreSupportMask: true,
+	pidTagObjectType: true, pidTagAttachSize: true, pidTagAttachNumber: true,
+}
+
+func (o *object) entry(t tag, value uint64) {
+	if o.have[t.id()] && o.err == nil {
+		o.err = fmt.Errorf("property %08X is set twice", uint32(t))
+	}
+	o.have[t.id()] = true
+	flags := uint32(6) // readable and writable
+	if readOnly[t] {
+		flags = 2
+	}
+	var e [16]byte
+	binary.LittleEndian.PutUint32(e[:], uint32(t))
+	binary.LittleEndian.PutUint32(e[4:], flags)
+	binary.LittleEndian.PutUint64(e[8:], value)
+	o.entries = append(o.entries, e)
+}
+
+func (o *object) int32(t tag, v int32) { o.entry(t, uint64(uint32(v))) }
+
+func (o *object) bool(t tag, v bool) {
+	n := uint64(0)
+	if v {
+		n = 1
+	}
+	o.entry(t, n)
+}
+
+// time sets a time; one that FILETIME has not is left out.
+func (o *object) time(t tag, v time.Time) {
+	if ft := fileTime(v); ft > 0 {
+		o.entry(t, ft)
+	}
+}
+
+// fileTime returns a time as FILETIME (MS-DTYP 2.3.3), 0 if it has none for it.
+func fileTime(t time.Time) uint64 {
+	const epoch = 11644473600 // seconds from 1601 to 1970
+	s := t.Unix() + epoch
+	if t.IsZero() || s <= 0 || t.Year() > 9999 {
+		return 0
+	}
+	return uint64(s)*1e7 + uint64(t.Nanosecond()/100)
+}
+
+// text sets a text that is not empty.
+func (o *object) text(t tag, s string) {
+	if s = strings.ReplaceAll(s, "\x00", ""); s != "" {
+		o.textOrEmpty(t, s)
+	}
+}
+
+// textOrEmpty sets a text. Outlook writes few that are empty.
+func (o *object) textOrEmpty(t tag, s string) {
+	b := encodeUTF16(strings.ReplaceAll(s, "\x00", ""))
+	o.put(t, "", b)
+	o.entry(t, uint64(len(b)+2)) // the size counts a terminator, which is not written
+}
+
+func (o *object) binary(t tag, b []byte) {
+	o.put(t, "", b)
+	o.entry(t, uint64(len(b)))
+}
+
+// texts sets a property of several texts (MS-OXMSG 2.1.4.2).
+func (o *object) texts(t tag, list []string) {
+	if len(list) == 0 {
+		return
+	}
+	var lengths []byte
+	for i, s := range list {
+		b := append(encodeUTF16(strings.ReplaceAll(s, "\x00", "")), 0, 0)
+		lengths = binary.LittleEndian.AppendUint32(lengths, uint32(len(b)))
+		o.put(t, fmt.Sprintf("-%08X", i), b)
+	}
+	o.put(t, "", lengths)
+	o.entry(t, uint64(len(lengths)))
+}
+
+// stream sets a property of type binary or text to what f writes, and returns its
+// size in bytes. The memory it needs does not depend on that.
+func (o *object) stream(t tag, f func(io.Writer) error) int64 {
+	if o.err != nil {
+		return 0
+	}
+	s, err := o.at.Stream(streamName(t))
+	if err == nil {
+		if err = f(s); err == nil {
+			err = s.Close()
+		}
+	}
+	if err != nil {
+		o.err = err
+		return 0
+	}
+	size := s.Size()
+	if t&0xFFFF == typeString {
+		size += 2
+	}
+	o.entry(t, uint64(size))
+	return s.Size()
+}
+
+// storage sets a property to a storage, which it returns.
+func (o *object) storage(t tag) *cfb.Storage {
+	if o.err != nil {
+		return nil
+	}
+	s, err := o.at.Storage(streamName(t))
+	if err != nil {
+		o.err = err
+		return nil
+	}
+	// Size and, as what is stored is a message, 1 (MS-OXMSG 2.4.2.2).
+	o.entry(t, 1<<32|math.MaxUint32)
+	return s
+}
+
+// named returns the tag of a named property; false if there are too many.
+func (o *object) named(name propertyName, typ uint16) (tag, bool) {
+	id, ok := o.names.id(name)
+	return tag(id)<<16 | tag(typ), ok
+}
+
+func (o *object) put(t tag, suffix string, b []byte) {
+	if o.err == nil {
+		o.err = o.at.Put(streamName(t)+suffix, b)
+	}
+}
+
+// finish writes the stream of properties with the header that belongs to it.
+func (o *object) finish(header []byte) error {
+	if o.err != nil {
+		return o.err
+	}
+	slices.SortFunc(o.entries, func(a, b [16]byte) int {
+		return int(int64(binary.LittleEndian.Uint32(a[:])) - int64(binary.LittleEndian.Uint32(b[:])))
+	})
+	for _, e := range o.entries {
+		header = append(header, e[:]...)
+	}
+	return o.at.Put("__properties_version1.0", header)
+}
+
+func streamName(t tag) string { return fmt.Sprintf("__substg1.0_%08X", uint32(t)) }
+
+// encodeUTF16 returns a text in UTF-16LE; what is no UTF-8 in it is U+FFFD.
+func encodeUTF16(s string) []byte {
+	b := make([]byte, 0, 2*len(s))
+	for _, r := range s {
+		b = appendUTF16(b, r)
+	}
+	return b
+}
+
+func appendUTF16(b []byte, r rune) []byte {
+	if r < 0x10000 {
+		return append(b, byte(r), byte(r>>8))
+	}
+	hi, lo := utf16.EncodeRune(r)
+	return append(b, byte(hi), byte(hi>>8), byte(lo), byte(lo>>8))
+}
+
+// lineWriter writes UTF-8 as UTF-16LE with the line ends CR LF. NUL is left out.
+type lineWriter struct {
+	w       io.Writer
+	buf     []byte
+	rest    []byte // of a character that is cut off
+	cr, any bool
+}
+
+func newLineWriter(w io.Writer) *lineWriter {
+	return &lineWriter{w: w, buf: make([]byte, 0, 8<<10)}
+}
+
+func (l *lineWriter) Write(p []byte) (int, error) {
+	n := len(p)
+	if len(l.rest) > 0 {
+		p = append(l.rest, p...)
+		l.rest = nil
+	}
+	for len(p) > 0 {
+		if cap(l.buf)-len(l.buf) < 8 {
+			if err := l.flush(); err != nil {
+				return 0, err
+			}
+		}
+		if c := p[0]; c >= ' ' && c < utf8.RuneSelf {
+			l.buf = append(l.buf, c, 0)
+			l.cr = false
+			p = p[1:]
+			continue
+		}
+		if !utf8.FullRune(p) {
+			l.rest = append([]byte(nil), p...)
+			break
+		}
+		r, size := utf8.DecodeRune(p)
+		p = p[size:]
+		l.rune(r)
+	}
+	return n, nil
+}
+
+func (l *lineWriter) rune(r rune) {
+	switch {
+	case r == 0 || r == '\n' && l.cr:
+		l.cr = false
+		return
+	case r == '\r' || r == '\n':
+		l.buf = append(l.buf, '\r', 0, '\n', 0)
+	default:
+		l.buf = appendUTF16(l.buf, r)
+	}
+	l.cr = r == '\r'
+}
+
+func (l *lineWriter) flush() error {
+	l.any = l.any || len(l.buf) > 0
+	_, err := l.w.Write(l.buf)
+	l.buf = l.buf[:0]
+	return err
+}
+
+// end writes what is left. A text that would be empty is a blank, as Outlook may
+// not open a file with one that is (MS-OXMSG 2.1.3).
+func (l *lineWriter) end() error {
+	if len(l.rest) > 0 {
+		l.rest = nil
+		l.rune(utf8.RuneError)
+	}
+	if !l.any && len(l.buf) == 0 {
+		l.rune(' ')
+	}
+	return l.flush()
+}
