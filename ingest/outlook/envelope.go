@@ -309,11 +309,9 @@ func (c *converter) headers(o *object, m *message.Message, h *message.Header, pl
 		}
 		seen[name] = true
 		t, ok := o.named(propertyName{set: psInternetHeaders, text: name}, typeString)
-		if !ok {
-			c.lose(place, "more than %d names of header fields: further ones are in the transport headers alone", maxNames)
-			return
+		if ok {
+			o.text(t, value)
 		}
-		o.text(t, value)
 	}
 }
 

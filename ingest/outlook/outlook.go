@@ -94,6 +94,9 @@ func Convert(ctx context.Context, w io.WriterAt, m *message.Message, o Options) 
 	if err != nil {
 		return c.report, fmt.Errorf("convert to .msg: %w", err)
 	}
+	if c.names.full {
+		c.lose("", "named properties past the %d that a file can have are left out: header fields are in the transport headers alone", maxNames)
+	}
 	c.report.Class, c.report.Size = class, file.Size()
 	return c.report, nil
 }

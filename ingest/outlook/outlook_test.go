@@ -463,6 +463,32 @@ func TestTooMany(t *testing.T) {
 	another(t)("many", b)
 }
 
+// TestTooManyNames: a file can have 32,767 named properties.
+func TestTooManyNames(t *testing.T) {
+	var raw bytes.Buffer
+	raw.WriteString("Content-Type: multipart/digest; boundary=b\r\n\r\n")
+	for i := range 170 {
+		raw.WriteString("--b\r\n\r\n")
+		for j := range 200 {
+			fmt.Fprintf(&raw, "X-%d-%d: 1\r\n", i, j)
+		}
+		raw.WriteString("\r\ntext\r\n")
+	}
+	raw.WriteString("--b--\r\n")
+	b, report := convert(t, raw.Bytes(), outlook.Options{})
+	c := readMsg(t, b)
+	if len(c.names) != 0x7FFF {
+		t.Errorf("%d named properties", len(c.names))
+	}
+	if len(report.Losses) != 1 || !strings.Contains(report.Losses[0].What, "32767") {
+		t.Error(report.Losses)
+	}
+	if !strings.Contains(c.values["attach169/3701000D/007D001F"], "X-169-199") {
+		t.Error("the last field is not in the transport headers")
+	}
+	another(t)("names", b)
+}
+
 // FuzzConvert: any mail makes a file that is as it has to be.
 func FuzzConvert(f *testing.F) {
 	fixtures, err := filepath.Glob("testdata/*.txtar")

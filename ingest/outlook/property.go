@@ -55,6 +55,7 @@ type names struct {
 	list  []propertyName
 	index map[propertyName]uint16
 	guids []guid
+	full  bool // there were more than maxNames
 }
 
 // maxNames is how many named properties a file can have: identifiers are from
@@ -67,6 +68,7 @@ func (n *names) id(name propertyName) (uint16, bool) {
 		return id, true
 	}
 	if len(n.list) == maxNames {
+		n.full = true
 		return 0, false
 	}
 	if n.index == nil {
