@@ -3,12 +3,11 @@
 SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build windows demo test test-race-graph lint bench microbench fuzz simulate test-crash tools clean
+.PHONY: help build windows demo test test-race-graph lint bench microbench fuzz simulate simulate-graph test-crash tools clean
 
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GOBUILD  := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 FUZZTIME ?= 1m
-SEEDS    ?= 1000
 KILLS    ?= 200
 START    ?= $(shell echo $$RANDOM$$RANDOM)
 ARGS     ?=
@@ -70,8 +69,13 @@ fuzz: ## runs every fuzz target for FUZZTIME (1m)
 		done; \
 	done
 
+simulate: SEEDS ?= 1000
 simulate: ## lets the engine live through SEEDS (1000) worlds full of faults, from seed START (random) on
 	go test ./ingest -count 1 -timeout 0 -run '^TestSimulation$$' -seeds $(SEEDS) -first-seed $(START)
+
+simulate-graph: SEEDS ?= 200
+simulate-graph: ## plays SEEDS (200) plans of Graph's faults to the driver, from seed START (random) on
+	go test ./sources/exchange -count 1 -timeout 0 -run '^TestFaults$$' -args -seeds $(SEEDS) -first-seed $(START)
 
 test-crash: tools ## kills the program KILLS (200) times while it files from Dovecot, and from a stand-in for Graph
 	go test ./cmd/postroom -count 1 -timeout 0 -run '^TestKilledAtAnyMoment' -args -kills $(KILLS)
