@@ -74,8 +74,10 @@ simulate: ## lets the engine live through SEEDS (1000) worlds full of faults, fr
 	go test ./ingest -count 1 -timeout 0 -run '^TestSimulation$$' -seeds $(SEEDS) -first-seed $(START)
 
 simulate-graph: SEEDS ?= 200
-simulate-graph: ## plays SEEDS (200) plans of Graph's faults to the driver, from seed START (random) on
+simulate-graph: ## plays SEEDS (200) plans of Graph's faults to the driver, a quarter as many to the engine with it
 	go test ./sources/exchange -count 1 -timeout 0 -run '^TestFaults$$' -args -seeds $(SEEDS) -first-seed $(START)
+	go test ./cmd/postroom -count 1 -timeout 0 -run '^TestLivesInExchangeOnline$$' \
+		-args -seeds $$(( ($(SEEDS) + 3) / 4 )) -first-seed $(START)
 
 test-crash: tools ## kills the program KILLS (200) times while it files from Dovecot, and from a stand-in for Graph
 	go test ./cmd/postroom -count 1 -timeout 0 -run '^TestKilledAtAnyMoment' -args -kills $(KILLS)
