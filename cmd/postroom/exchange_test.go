@@ -13,6 +13,7 @@ import (
 	"postroom/ingest/ledger"
 	"postroom/internal/graphtest"
 	"postroom/internal/mailgen"
+	"postroom/internal/testcert"
 	"postroom/store"
 )
 
@@ -212,6 +213,20 @@ func TestCheckExchangeOnline(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	contains(t, r.out, "ok      forbidden", "cannot be read, as it should be", "sign-in", "permission", "Inbox/Sub, 0 messages", "TLS 1.3")
+	other, err := testcert.New(testcert.Template{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(b.dir, "ca.pem"), other.Authority, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r = b.run("check", "--forbidden", "chief@contoso.example")
+	if n := strings.Count(r.out, "FAILED"); r.status != exitFailed || n != 1 || strings.Contains(r.out, "forbidden") {
+		t.Errorf("a failure to connect is told %d times: %+v", n, r)
+	}
+	if err := os.WriteFile(filepath.Join(b.dir, "ca.pem"), b.cloud.CAPEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	r = b.run("folders", "--source", "invoices")
 	contains(t, r.out, "Inbox/Sub", "Luonnokset", "drafts")
 	for _, args := range [][]string{{"check", "--offline", "--forbidden", "a@b"}} {
