@@ -3,12 +3,11 @@
 SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build windows demo test test-race-graph lint bench microbench fuzz fuzz-mail simulate test-crash tools clean
+.PHONY: help build windows demo test test-race-graph lint bench microbench fuzz fuzz-mail simulate simulate-graph test-crash tools clean
 
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GOBUILD  := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 FUZZTIME ?= 1m
-SEEDS    ?= 1000
 KILLS    ?= 200
 START    ?= $(shell echo $$RANDOM$$RANDOM)
 ARGS     ?=
@@ -77,8 +76,15 @@ fuzz-mail: ## runs the fuzz targets that read mail, TNEF and filters for a minut
 		(set -x; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime "$$inputs" -fuzzminimizetime 100x ./ingest/$$package </dev/null); \
 	done <<<$$'message FuzzRead 800000x\nmessage FuzzDecode 1100000x\nmessage/tnef FuzzOpen 1800000x\ndocument FuzzMake 180000x\ndocument FuzzGlob 500000x'
 
+simulate: SEEDS ?= 1000
 simulate: ## lets the engine live through SEEDS (1000) worlds full of faults, from seed START (random) on
 	go test ./ingest -count 1 -timeout 0 -run '^TestSimulation$$' -seeds $(SEEDS) -first-seed $(START)
+
+simulate-graph: SEEDS ?= 200
+simulate-graph: ## plays SEEDS (200) plans of Graph's faults to the driver, a quarter as many to the engine with it
+	go test ./sources/exchange -count 1 -timeout 0 -run '^TestFaults$$' -args -seeds $(SEEDS) -first-seed $(START)
+	go test ./cmd/postroom -count 1 -timeout 0 -run '^TestLivesInExchangeOnline$$' \
+		-args -seeds $$(( ($(SEEDS) + 3) / 4 )) -first-seed $(START)
 
 test-crash: tools ## kills the program KILLS (200) times while it files from Dovecot, and from a stand-in for Graph
 	go test ./cmd/postroom -count 1 -timeout 0 -run '^TestKilledAtAnyMoment' -args -kills $(KILLS)

@@ -219,8 +219,13 @@ func probeSource(ctx context.Context, s *config.Source, forbidden string, p *che
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	prober.Probe(ctx, func(step sources.Step) { add(findingOf(step.Name, step.Detail, step.Err)) })
-	if other, ok := src.(forbidder); ok && forbidden != "" {
+	shut := false
+	prober.Probe(ctx, func(step sources.Step) {
+		add(findingOf(step.Name, step.Detail, step.Err))
+		shut = shut || step.Err != nil && slices.Contains([]string{"name", "tcp", "tls", "sign-in"}, step.Name)
+	})
+	// Where nothing could be asked, the same failure is not told twice.
+	if other, ok := src.(forbidder); ok && forbidden != "" && !shut {
 		step := other.ProbeForbidden(ctx, forbidden)
 		add(findingOf(step.Name, step.Detail, step.Err))
 	}

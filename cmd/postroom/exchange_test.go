@@ -13,6 +13,7 @@ import (
 	"postroom/ingest/ledger"
 	"postroom/internal/graphtest"
 	"postroom/internal/mailgen"
+	"postroom/internal/testcert"
 	"postroom/store"
 )
 
@@ -21,7 +22,7 @@ type branch struct {
 	*office
 	cloud *graphtest.Server
 	box   *graphtest.Mailbox
-	inbox string // the id of the folder
+	read  []string // the ids of the folders that are read
 	ids   map[string]bool
 }
 
@@ -30,7 +31,7 @@ func newBranch(t *testing.T, seed uint64, source string) *branch {
 	b := &branch{office: &office{t: t, dir: t.TempDir(), sent: make(map[string]int)}, ids: make(map[string]bool)}
 	b.cloud = graphtest.Start(t, graphtest.Options{Seed: seed})
 	b.box = b.cloud.AddMailbox("invoices@contoso.example", graphtest.MailboxOptions{Language: "fi"})
-	b.inbox = b.box.CreateFolder("inbox")
+	b.read = []string{b.box.CreateFolder("inbox")}
 	b.cloud.ChangeApp(func(a *graphtest.App) { a.Secrets = []graphtest.Secret{{Value: marker}} })
 	for name, text := range map[string]string{
 		"secret": marker, "ca.pem": string(b.cloud.CAPEM()),
@@ -85,18 +86,23 @@ func (b *branch) backOffPasses() {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	lease, err := l.Lease(ctx, "invoices", b.inbox, time.Minute)
-	if err != nil {
-		b.t.Fatal(err)
+	for _, folder := range b.read {
+		lease, err := l.Lease(ctx, "invoices", folder, time.Minute)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		owed, err := lease.Owed(ctx, time.Now().Add(24*time.Hour), "", 10_000)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		for i := range owed {
+			owed[i].RetryAt = time.Time{}
+		}
+		if err := errors.Join(lease.Advance(ctx, owed...), lease.Release(ctx)); err != nil {
+			b.t.Fatal(err)
+		}
 	}
-	owed, err := lease.Owed(ctx, time.Now().Add(24*time.Hour), "", 10_000)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	for i := range owed {
-		owed[i].RetryAt = time.Time{}
-	}
-	if err := errors.Join(lease.Advance(ctx, owed...), lease.Release(ctx), l.Close()); err != nil {
+	if err := l.Close(); err != nil {
 		b.t.Fatal(err)
 	}
 }
@@ -207,6 +213,20 @@ func TestCheckExchangeOnline(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	contains(t, r.out, "ok      forbidden", "cannot be read, as it should be", "sign-in", "permission", "Inbox/Sub, 0 messages", "TLS 1.3")
+	other, err := testcert.New(testcert.Template{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(b.dir, "ca.pem"), other.Authority, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r = b.run("check", "--forbidden", "chief@contoso.example")
+	if n := strings.Count(r.out, "FAILED"); r.status != exitFailed || n != 1 || strings.Contains(r.out, "forbidden") {
+		t.Errorf("a failure to connect is told %d times: %+v", n, r)
+	}
+	if err := os.WriteFile(filepath.Join(b.dir, "ca.pem"), b.cloud.CAPEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	r = b.run("folders", "--source", "invoices")
 	contains(t, r.out, "Inbox/Sub", "Luonnokset", "drafts")
 	for _, args := range [][]string{{"check", "--offline", "--forbidden", "a@b"}} {

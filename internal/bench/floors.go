@@ -18,6 +18,7 @@ import (
 var floors = map[string]func(args []string) error{
 	"floor-fetch": floorFetch,
 	"floor-copy":  floorCopy,
+	"floor-graph": floorGraph,
 }
 
 var rawFetch = program{

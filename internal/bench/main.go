@@ -34,6 +34,7 @@ type settings struct {
 	write    string
 	idle     bool
 	window   time.Duration
+	graph    bool
 }
 
 func main() {
@@ -60,6 +61,7 @@ func run() error {
 	flag.StringVar(&s.write, "write", "", "put the table into this `file`, in place of the one there")
 	flag.BoolVar(&s.idle, "idle", false, "measure only what many folders cost in which nothing happens")
 	flag.DurationVar(&s.window, "window", 3*time.Minute, "how long that is measured, after the first runs")
+	flag.BoolVar(&s.graph, "graph", false, "measure only a mailbox in a stand-in for Exchange Online")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -72,8 +74,11 @@ func run() error {
 		return err
 	}
 	do := measure
-	if s.idle {
+	switch {
+	case s.idle:
 		do = idle
+	case s.graph:
+		do = exchange
 	}
 	return errors.Join(do(ctx, s, dir), os.RemoveAll(dir))
 }

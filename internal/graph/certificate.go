@@ -42,6 +42,10 @@ func (s *Settings) readCertificate() (*certificate, error) {
 		return nil, fail("check that the user that postroom runs as may read the file", "%v", pathCause(err))
 	}
 	const convert = "make a PEM file of it: openssl pkcs12 -in FILE.pfx -nodes -out FILE.pem, and name that one without a password"
+	const (
+		unsafe  = "its key is encrypted in a way that is not safe, and not supported"
+		rewrite = "write the key anew: openssl pkcs8 -topk8 -v2 aes-256-cbc -in KEY.pem -out NEW.pem, and put the certificate and the new key into the file"
+	)
 	isPEM := bytes.Contains(data, []byte("-----BEGIN "))
 	password := s.CertificatePassword.Reveal()
 	var (
@@ -50,7 +54,7 @@ func (s *Settings) readCertificate() (*certificate, error) {
 	)
 	if isPEM {
 		if bytes.Contains(data, []byte("Proc-Type: 4,ENCRYPTED")) {
-			return nil, fail("write the key anew: openssl pkcs8 -topk8 -in KEY.pem -out NEW.pem", "its key is encrypted in a way that is not safe, and not supported")
+			return nil, fail(rewrite, unsafe)
 		}
 		if data, err = decryptPEM(data, password); err == nil {
 			chain, key, err = azidentity.ParseCertificates(data, nil)
@@ -63,6 +67,8 @@ func (s *Settings) readCertificate() (*certificate, error) {
 	case err == nil:
 	case errors.Is(err, errPassword):
 		return nil, fail("check client_certificate_password", "cannot be decrypted: the password is wrong, or missing")
+	case isPEM && errors.Is(err, errKind):
+		return nil, fail(rewrite, unsafe)
 	case isPEM:
 		return nil, fail("the file must hold the certificate and its private key, both as PEM", "cannot be read: %v", err)
 	default:
@@ -79,6 +85,19 @@ func (s *Settings) readCertificate() (*certificate, error) {
 	}
 	c := &certificate{chain: leaf, key: private}
 	return c, c.check(s, time.Now())
+}
+
+// certificateStamp tells one state of the certificate's file from another,
+// without reading it. It is empty if there is none.
+func (s *Settings) certificateStamp() string {
+	if s.Certificate == "" {
+		return ""
+	}
+	info, err := os.Stat(s.Certificate)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprint(info.ModTime().UnixNano(), " ", info.Size())
 }
 
 // leafOf returns the chain with the certificate of the key first, or nil.

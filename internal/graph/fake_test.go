@@ -55,9 +55,6 @@ func (f *world) RoundTrip(r *http.Request) (*http.Response, error) {
 		pw.CloseWithError(r.Context().Err())
 		return nil, r.Context().Err()
 	}
-	if w.status == 0 {
-		return nil, w.failed
-	}
 	stop := make(chan struct{})
 	go func() {
 		select {
@@ -82,13 +79,11 @@ type answer struct {
 	once   sync.Once
 	began  chan struct{}
 	status int
-	failed error
 }
 
 func (a *answer) Header() http.Header { return a.header }
 func (a *answer) begin(status int)    { a.once.Do(func() { a.status = status; close(a.began) }) }
 func (a *answer) WriteHeader(s int)   { a.begin(s) }
-func (a *answer) fail(err error)      { a.once.Do(func() { a.failed = err; close(a.began) }) }
 func (a *answer) Write(p []byte) (int, error) {
 	a.begin(200)
 	return a.body.Write(p)

@@ -140,29 +140,48 @@ func TestPauseGrowsWithoutRetryAfter(t *testing.T) {
 	})
 }
 
+// TestBudgetOfAWindow: however long it goes on, and however fast it could, no
+// window has more requests than its budget, and little of that is left unused.
 func TestBudgetOfAWindow(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newLane(budget{concurrent: 4, requests: 100, window: 10 * time.Minute}, firstPause)
-		var times []time.Time
-		for len(times) < 350 {
-			turn, err := l.take(t.Context(), time.Second)
-			var throttled *ThrottledError
-			if errors.As(err, &throttled) {
-				time.Sleep(time.Until(throttled.Until))
-				continue
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			times = append(times, time.Now())
-			turn.succeeded()
-			turn.done()
-			time.Sleep(time.Second)
-		}
-		for i := 100; i < len(times); i++ {
-			if between := times[i].Sub(times[i-100]); between < 10*time.Minute {
-				t.Fatalf("101 requests within %v", between)
-			}
-		}
-	})
+	for name, row := range map[string]struct {
+		budget budget
+		pace   time.Duration // of whoever sends
+		total  int
+	}{
+		"small":           {budget{concurrent: 4, requests: 100, window: 10 * time.Minute}, time.Second, 350},
+		"Exchange Online": {outlook, 50 * time.Millisecond / 4, 35_000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLane(row.budget, firstPause)
+				var times []time.Time
+				for len(times) < row.total {
+					turn, err := l.take(t.Context(), time.Second)
+					var throttled *ThrottledError
+					if errors.As(err, &throttled) {
+						time.Sleep(time.Until(throttled.Until))
+						continue
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+					times = append(times, time.Now())
+					turn.succeeded()
+					turn.done()
+					time.Sleep(row.pace)
+				}
+				most := row.budget.requests
+				for i := most; i < len(times); i++ {
+					if between := times[i].Sub(times[i-most]); between < row.budget.window {
+						t.Fatalf("%d requests within %v", most+1, between)
+					}
+				}
+				// Three whole windows have passed, and half of one more is used.
+				took, best := times[len(times)-1].Sub(times[0]), 3*row.budget.window
+				if took > best+best/10 {
+					t.Errorf("%d requests took %v, and need take little more than %v", row.total, took, best)
+				}
+			})
+		})
+	}
 }

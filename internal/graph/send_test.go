@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,6 +23,35 @@ func inWorld(t *testing.T, graph http.HandlerFunc, test func(t *testing.T, f *wo
 }
 
 const folderJSON = `{"id":"AAMkFolder1","displayName":"Inbox","totalItemCount":3}`
+
+// TestFourAtOnceIsWhatItTakes: no request waits for anything but its turn.
+func TestFourAtOnceIsWhatItTakes(t *testing.T) {
+	const messages, trip = 1000, 50 * time.Millisecond
+	inWorld(t, func(w http.ResponseWriter, r *http.Request) {
+		time.Sleep(trip)
+		fmt.Fprint(w, "From: a@example.com\r\n\r\n")
+	}, func(t *testing.T, f *world, m *Mailbox) {
+		begin := time.Now()
+		var all sync.WaitGroup
+		for range messages {
+			all.Go(func() {
+				content, err := m.Content(t.Context(), "AAMkMessage1")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_, err = io.Copy(io.Discard, content.Body)
+				if err := errors.Join(err, content.Body.Close()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		if took := time.Since(begin); took > messages/4*trip {
+			t.Errorf("%d messages took %v, and four at once need %v", messages, took, messages/4*trip)
+		}
+	})
+}
 
 func TestRetryAfterIsKeptExactly(t *testing.T) {
 	for header, want := range map[string]time.Duration{"3": 3 * time.Second, "0": 0, "2.5": 2500 * time.Millisecond, "120": 2 * time.Minute} {

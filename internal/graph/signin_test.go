@@ -209,6 +209,7 @@ func TestCertificates(t *testing.T) {
 		"encrypted, wrong":  {filepath.Join("testdata", "encrypted.pem"), "no", CertificateUnusable, "password"},
 		"encrypted, none":   {filepath.Join("testdata", "encrypted.pem"), "", CertificateUnusable, "missing"},
 		"encrypted of old":  {write(t, "x.pem", append([]byte("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: DES-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n"), certificateOnly...)), hidden, CertificateUnusable, "pkcs8"},
+		"encrypted, 3DES":   {filepath.Join("testdata", "des3.pem"), hidden, CertificateUnusable, "openssl pkcs8 -topk8"},
 		"expired":           {write(t, "x.pem", pemOf(t, now.Add(-2*time.Hour), now.Add(-time.Hour))), "", CertificateExpired, "expired on"},
 		"not yet":           {write(t, "x.pem", pemOf(t, now.Add(time.Hour), now.Add(2*time.Hour))), "", ClockSkew, "clock"},
 		"no key":            {write(t, "x.pem", certificateOnly), "", CertificateUnusable, "private key"},
@@ -245,6 +246,79 @@ func TestCertificates(t *testing.T) {
 }
 
 // A damaged file is refused, whatever is wrong with it.
+// TestCertificateIsRenewed: a certificate that is put into the same file is used
+// for the next token, and a file that is not whole yet does no harm.
+func TestCertificateIsRenewed(t *testing.T) {
+	now := time.Now()
+	day := 24 * time.Hour
+	file := write(t, "x.pem", pemOf(t, now.Add(-time.Hour), now.Add(20*day)))
+	put := func(data []byte) {
+		t.Helper()
+		if err := os.WriteFile(file, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := &world{}
+	c := f.open(t, new(Clients), Settings{TenantID: tenant, ClientID: app, Certificate: file})
+	clock := now
+	c.tokens.now = func() time.Time { return clock }
+	for i, step := range []struct {
+		put     []byte
+		expires time.Time
+		soon    bool // and said now
+	}{
+		{nil, now.Add(20 * day), true},
+		{[]byte("-----BEGIN CERTIFICATE-----\n"), now.Add(20 * day), false},
+		{pemOf(t, now.Add(-time.Hour), now.Add(25*day)), now.Add(25 * day), false},
+		{nil, now.Add(25 * day), false},
+	} {
+		if step.put != nil {
+			put(step.put)
+		}
+		if _, err := c.SignIn(t.Context()); err != nil || f.tokens > i+1 {
+			t.Fatalf("step %d: %d tokens, %v", i, f.tokens, err)
+		}
+		if expires, soon := c.ExpiresSoon(30 * day); expires.Unix() != step.expires.Unix() || soon != step.soon {
+			t.Errorf("step %d: until %v, %v; want %v, %v", i, expires, soon, step.expires, step.soon)
+		}
+		clock = clock.Add(2 * time.Hour)
+	}
+	clock = now.Add(25 * time.Hour)
+	if _, soon := c.ExpiresSoon(30 * day); !soon {
+		t.Error("after a day it is not said again")
+	}
+	if _, soon := c.ExpiresSoon(10 * day); soon {
+		t.Error("what is long to come is soon")
+	}
+}
+
+// TestNoProxyForTheMachine: the token of a managed identity is had from the
+// machine itself.
+func TestNoProxyForTheMachine(t *testing.T) {
+	s := Settings{Proxy: secret.New("http://proxy.example:3128")}
+	find, err := s.proxy()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for address, proxied := range map[string]bool{
+		"http://169.254.169.254/metadata/identity/oauth2/token": false,
+		"http://127.0.0.1:41741/msi/token":                      false,
+		"http://localhost:40342/metadata/identity/oauth2/token": false,
+		"http://[fe80::1]/msi/token":                            false,
+		"https://graph.microsoft.com/v1.0":                      true,
+		"https://127.0.0.1:4433/v1.0":                           true, // a custom cloud
+		"http://10.0.0.1/":                                      true,
+	} {
+		req, err := http.NewRequest(http.MethodGet, address, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if proxy, err := find(req); err != nil || (proxy != nil) != proxied {
+			t.Errorf("%s: %v, %v", address, proxy, err)
+		}
+	}
+}
+
 func TestDamagedCertificates(t *testing.T) {
 	for _, name := range []string{"modern.pfx", "legacy.pfx"} {
 		whole, err := os.ReadFile(filepath.Join("testdata", name))

@@ -69,6 +69,7 @@ type tokens struct {
 	// turn is held by whoever looks at the fields below.
 	turn      chan struct{}
 	cred      azcore.TokenCredential
+	stamp     string // of the certificate's file that cred was made of
 	token     azcore.AccessToken
 	refusal   *SignInError
 	refusedAt time.Time
@@ -77,6 +78,8 @@ type tokens struct {
 	// expires when the certificate in use does (Unix seconds, 0 for none).
 	skew    atomic.Int64
 	expires atomic.Int64
+	// told is when that was last said to be soon.
+	told atomic.Int64
 }
 
 // Skew returns by how much Entra's clock was ahead of this machine's when a token
@@ -90,6 +93,18 @@ func (c *Client) CertificateExpires() time.Time {
 		return time.Unix(at, 0)
 	}
 	return time.Time{}
+}
+
+// ExpiresSoon reports, once a day, that the certificate in use expires within the
+// time.
+func (c *Client) ExpiresSoon(within time.Duration) (expires time.Time, soon bool) {
+	now := c.tokens.now()
+	expires = c.CertificateExpires()
+	if expires.IsZero() || expires.Sub(now) > within {
+		return expires, false
+	}
+	told := c.tokens.told.Load()
+	return expires, now.Sub(time.Unix(told, 0)) >= 24*time.Hour && c.tokens.told.CompareAndSwap(told, now.Unix())
 }
 
 func newTokens(c *Client) *tokens {
@@ -111,12 +126,16 @@ func (t *tokens) get(ctx context.Context) (string, error) {
 	if t.refusal != nil && now.Sub(t.refusedAt) < refusalKept {
 		return "", t.refusal
 	}
-	if t.cred == nil {
+	if stamp := t.client.settings.certificateStamp(); t.cred == nil || stamp != t.stamp {
 		cred, err := t.client.credential()
-		if err != nil {
+		switch {
+		case err == nil:
+			t.cred, t.stamp = cred, stamp
+		case t.cred == nil:
 			return "", t.remember(t.client.settings.explainSignIn(new(spoken), err))
 		}
-		t.cred = cred
+		// Else the new file is not whole yet, and the certificate read before is
+		// used once more.
 	}
 	fresh, err := t.client.signIn(ctx, t.cred)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"strings"
@@ -71,14 +72,28 @@ func (s *Settings) tlsConfig() (*tls.Config, error) {
 // proxy returns what finds the proxy of a request.
 func (s *Settings) proxy() (func(*http.Request) (*url.URL, error), error) {
 	if s.Proxy.Empty() {
-		return http.ProxyFromEnvironment, nil
+		return pastTheMachine(http.ProxyFromEnvironment), nil
 	}
 	u, err := url.Parse(s.Proxy.Reveal())
 	if err != nil || u.Host == "" {
 		// Not err, which would quote a password.
 		return nil, errors.New("proxy: not a URL")
 	}
-	return http.ProxyURL(u), nil
+	return pastTheMachine(http.ProxyURL(u)), nil
+}
+
+// pastTheMachine keeps from the proxy what goes to the machine itself: the
+// service of managed identities, which answers by plain HTTP on a loopback or
+// link-local address, and knows whom by where the request comes from.
+func pastTheMachine(proxy func(*http.Request) (*url.URL, error)) func(*http.Request) (*url.URL, error) {
+	return func(r *http.Request) (*url.URL, error) {
+		host := r.URL.Hostname()
+		address, err := netip.ParseAddr(host)
+		if r.URL.Scheme == "http" && (host == "localhost" || err == nil && (address.IsLoopback() || address.IsLinkLocalUnicast())) {
+			return nil, nil
+		}
+		return proxy(r)
+	}
 }
 
 // transport returns what carries requests.

@@ -149,6 +149,11 @@ func (s *Server) AuthorityURL() string { return s.url }
 func (s *Server) GraphURL() string     { return s.url }
 func (s *Server) CAPEM() []byte        { return s.authority }
 
+// Announce makes the server name itself by another address, such as
+// "https://127.0.0.1:4433", that of a proxy in front of it. It must come before
+// the first request.
+func (s *Server) Announce(url string) { s.url = url }
+
 // Tenant is the tenant's id, ClientID and ClientSecret are those of the
 // application that is there from the beginning.
 func (s *Server) Tenant() string   { return s.options.Tenant }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -149,32 +150,53 @@ func (o *office) until(ctx context.Context, done func() bool) {
 	}
 }
 
+var (
+	seeds     = flag.Int("seeds", 24, "how many plans of faults TestFaults plays")
+	firstSeed = flag.Uint64("first-seed", 0, "the first of the seeds of those")
+)
+
 // TestFaults: whatever goes wrong on the way, each message comes whole, is moved
-// once, no request is sent before its time, and none that is illegal.
+// once, no request is sent before its time, none that is illegal, and not many
+// more than without.
 func TestFaults(t *testing.T) {
-	seeds := 24
+	n := *seeds
 	if testing.Short() {
-		seeds = 4
+		n = min(n, 4)
 	}
-	// The worlds wait, mostly: all of them at once.
+	// The worlds wait, mostly: many of them at once.
 	var worlds sync.WaitGroup
 	defer worlds.Wait()
-	for seed := range seeds {
-		worlds.Go(func() { t.Run(fmt.Sprint(seed), func(t *testing.T) { inTrouble(t, seed) }) })
+	places := make(chan struct{}, 40)
+	for i := range n {
+		seed := *firstSeed + uint64(i)
+		places <- struct{}{}
+		worlds.Go(func() {
+			defer func() { <-places }()
+			t.Run(fmt.Sprint(seed), func(t *testing.T) { inTrouble(t, seed) })
+		})
 	}
 }
 
-func inTrouble(t *testing.T, seed int) {
-	m := newMailbox(t, graphtest.Options{Seed: uint64(seed)})
+func inTrouble(t *testing.T, seed uint64) {
+	sound := liveThrough(t, seed, graphtest.Plan{})
+	if all := liveThrough(t, seed, graphtest.Plan{Seed: seed, Rate: 0.12}); all > 3*sound {
+		t.Errorf("%d requests, and %d without faults", all, sound)
+	}
+}
+
+// liveThrough handles mail while the plan is played, and returns how many
+// requests that took.
+func liveThrough(t *testing.T, seed uint64, plan graphtest.Plan) (requests int) {
+	m := newMailbox(t, graphtest.Options{Seed: seed})
 	m.clients.Timeouts = graph.Timeouts{Pause: 40 * time.Millisecond}
 	items := m.fill(20)
 	cfg := m.config(sourcetest.Setup{AfterFiling: sources.Move, FiledFolder: "Inbox/Filed"})
-	cfg.PageSize, cfg.Block = 3+seed%5, 7
+	cfg.PageSize, cfg.Block = 3+int(seed%5), 7
 	cfg.FoldersFor = time.Nanosecond
 	o := newOffice(t, open(t, cfg), sources.Action{Verb: sources.Move, Target: "Inbox/Filed"})
 	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 	defer cancel()
-	m.server.SetPlan(graphtest.Plan{Seed: uint64(seed), Rate: 0.12})
+	m.server.SetPlan(plan)
 	o.until(ctx, func() bool { return len(o.settled) == len(items) })
 	m.server.Heal()
 	late := m.Mailbox.Deliver("Inbox", graphtest.Mail{Raw: letter(99)})
@@ -197,6 +219,7 @@ func inTrouble(t *testing.T, seed int) {
 	if n := m.server.MaxConcurrency(); n > 4 {
 		t.Errorf("%d requests at once", n)
 	}
+	return len(m.server.Requests())
 }
 
 func TestRequests(t *testing.T) {

@@ -112,7 +112,9 @@ func (s *Source) denied(what string) string {
 	case err != nil || !grant.Known:
 		return fmt.Sprintf("the application needs the permission %s for this mailbox", needed)
 	case len(grant.Roles) == 0:
-		return fmt.Sprintf("no application permission has been consented to (the token has no roles): "+add+"; "+rbac, needed, needed)
+		return fmt.Sprintf("no application permission has been consented to (the token has no roles), and Exchange's RBAC for Applications does not grant Application %s for this mailbox. "+
+			"If that is what you use, check that the mailbox is in its scope (Test-ServicePrincipalAuthorization), and wait: it takes up to two hours; "+
+			"do not consent in Entra, which would open every mailbox. Else: "+add, needed, needed)
 	case !grant.Has(roles...):
 		return fmt.Sprintf("the application has %s, and not %s: "+add+"; "+rbac, rolesText(grant.Roles), needed, needed, needed)
 	}

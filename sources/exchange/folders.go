@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
 	"postroom/internal/graph"
 	"postroom/sources"
 )
@@ -53,6 +55,9 @@ func (s *Source) Folders(ctx context.Context) ([]sources.Folder, error) {
 		return nil, err
 	}
 	defer done()
+	if expires, soon := s.client.ExpiresSoon(warnBefore); soon {
+		s.log.Warn("the certificate of the application expires soon: renew it", zap.String("client_certificate", s.cfg.Settings.Certificate), zap.Time("expires", expires))
+	}
 	if chosen, ok := s.folders.get(s.cfg.FoldersFor); ok {
 		return chosen, nil
 	}

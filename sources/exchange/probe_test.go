@@ -88,7 +88,7 @@ func TestCheck(t *testing.T) {
 		}, "sign-in", sources.SignIn, []string{"does not know the certificate", "upload"}},
 		"no consent": {func(_ *testing.T, m *mailbox, _ *exchange.Config) {
 			m.server.ChangeApp(func(a *graphtest.App) { a.Roles = nil })
-		}, "permission", sources.Permission, []string{"no application permission has been consented to", "Grant admin consent", "RBAC"}},
+		}, "permission", sources.Permission, []string{"no application permission has been consented to", "Grant admin consent", "RBAC", "Test-ServicePrincipalAuthorization", "two hours", "do not consent in Entra"}},
 		"no role": {func(_ *testing.T, m *mailbox, _ *exchange.Config) {
 			m.server.ChangeApp(func(a *graphtest.App) { a.Roles = []string{"Mail.Send", "User.Read.All"} })
 		}, "permission", sources.Permission, []string{"has Mail.Send, User.Read.All, and not Mail.Read"}},
