@@ -31,14 +31,18 @@ func (b *batch) file(e *ledger.Entry, raw *spool.Blob, m *sources.Message) error
 	}
 	d, identity, header, err := b.read(*e, raw, m)
 	b.tell(Event{Kind: Examined, Entry: *e, Doc: d, Header: header})
-	switch {
-	case errors.As(err, new(*messageError)):
-		return b.quarantine(*e, raw, m, header, err)
-	case err != nil:
+	unfit := errors.As(err, new(*messageError))
+	if err != nil && !unfit {
 		return local("read message", err)
 	}
-	if leftOut, err := b.leaveOut(e, raw, m, d, header); leftOut || err != nil {
-		return err
+	if header != nil {
+		// Also of what cannot be filed: it is no business of this source.
+		if leftOut, err := b.leaveOut(e, raw, m, header); leftOut || err != nil {
+			return err
+		}
+	}
+	if unfit {
+		return b.quarantine(*e, raw, m, header, err)
 	}
 	back, err := b.e.documents.take(b.work, alike(b.Name, identity.Content))
 	if err != nil {
@@ -71,11 +75,11 @@ func alike(source string, content [32]byte) string { return source + "\x00" + st
 // leaveOut forgets a message that the filter does not take. One whose document
 // was determined, or that a person puts back from quarantine, is taken; one that
 // was put back by itself stays there.
-func (b *batch) leaveOut(e *ledger.Entry, raw *spool.Blob, m *sources.Message, d *store.Document, h *message.Header) (bool, error) {
+func (b *batch) leaveOut(e *ledger.Entry, raw *spool.Blob, m *sources.Message, h *message.Header) (bool, error) {
 	if e.State == ledger.Prepared || raw.Kept() != "" && !b.automatic {
 		return false, nil
 	}
-	key := b.Rules.Only.Delivered(h, raw.Size(), d.Origin.Received)
+	key := b.Rules.Only.Delivered(h, raw.Size(), document.Arrived(m.Received, h, time.Now()))
 	if key == "" {
 		return false, nil
 	}
@@ -251,17 +255,51 @@ func (b *batch) duplicate(e ledger.Entry, d *store.Document, known ledger.Docume
 	if !known.Forgotten.IsZero() {
 		return b.forgotten(e, d, known)
 	}
+	again, err := b.filedItself(e, known)
+	if err != nil {
+		return err
+	}
 	e.State, e.Duplicate, e.Exact = ledger.Filed, true, known.SHA256 == d.Origin.SHA256
 	e.DocumentID, e.Location, e.Filed = known.ID, known.Location, time.Now().UTC()
 	e.Title, e.MessageID = d.Title, d.Origin.MessageID
 	e.Received, e.Size, e.SHA256 = d.Origin.Received, d.Origin.Size, d.Origin.SHA256
 	e.Cause, e.RetryAt = "", time.Time{}
+	if again {
+		settled := e
+		settled.State = ledger.Settled
+		if err := b.advance(e, settled); err != nil {
+			return err
+		}
+		b.log.Info("filed before the ledger was made anew", zap.String("key", e.Key), zap.String("document", known.ID[:12]))
+		b.tell(Event{Kind: Skipped, Entry: settled})
+		return nil
+	}
 	if err := b.conclude(e); err != nil {
 		return err
 	}
 	b.log.Info("duplicate", zap.String("key", e.Key), zap.String("document", known.ID[:12]), zap.Bool("exact", e.Exact))
 	b.tell(Event{Kind: Duplicate, Entry: e, Bytes: e.Size})
 	return nil
+}
+
+// filedItself reports whether the document was filed from this very message. A
+// ledger that was made anew from the repository knows the folder by its path only,
+// and what is to be done on the server was done, or not wanted, then.
+func (b *batch) filedItself(e ledger.Entry, known ledger.Document) (bool, error) {
+	if b.folder.ID == b.folder.Path {
+		return false, nil
+	}
+	for _, name := range append([]string{b.Name}, b.Formerly...) {
+		was, err := b.e.Ledger.Entry(b.work, name, b.folder.Path, e.Key)
+		switch {
+		case errors.Is(err, ledger.ErrNotFound):
+		case err != nil:
+			return false, local("read ledger", err)
+		case was.DocumentID == known.ID && !was.Duplicate:
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // conclude records a filed entry, settles it at once when nothing is to be done

@@ -137,6 +137,21 @@ func TestFilterAndQuarantine(t *testing.T) {
 	}
 }
 
+// What a filter leaves out is no business of the source, whatever it lacks.
+func TestFilterComesBeforeRequiredProperties(t *testing.T) {
+	w := ingesttest.New()
+	fill(w, 4)
+	dir := t.TempDir()
+	s := once(t, start(t, w, dir, func(m *ingest.Mailbox) {
+		m.FailedFolder = "Failed"
+		m.Rules.Only = document.Filter{Subject: document.NewGlobs([]string{"Order 1"})}
+		m.Rules.Properties = []document.Property{{Name: "Number", Read: "subject", Match: regexp.MustCompile(`INV-(\d+)`), Required: true}}
+	}))
+	if s.Quarantined != 1 || s.Filed != 0 || len(w.Server.Contents("Failed")) != 1 {
+		t.Errorf("%+v, in the failed folder %v", s, w.Server.Contents("Failed"))
+	}
+}
+
 func TestProperties(t *testing.T) {
 	w := ingesttest.New()
 	w.Server.Deliver("Inbox", "Subject: INV-7 of today\r\n\r\n")

@@ -95,11 +95,12 @@ func (b *batch) apply(a sources.Action, entries []ledger.Entry) error {
 		zap.Int("messages", len(failed)), zap.Error(cause), remedyField(cause))
 	cause = fmt.Errorf("%s messages on the server: %w", a.Verb, cause)
 	switch sources.ClassOf(err) {
-	case sources.Temporary, sources.Throttled, sources.SignIn:
+	case sources.Throttled, sources.SignIn:
 		if err != nil {
 			return cause
 		}
 	}
+	// It holds up nothing new: should the server be in trouble, that shows.
 	b.disposing = cause
 	return nil
 }

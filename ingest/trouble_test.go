@@ -301,6 +301,39 @@ func TestOneRefusedDispositionHoldsUpNothing(t *testing.T) {
 	judge(t, w, 0)
 }
 
+// A folder to move to that cannot be written to is no reason to leave new mail
+// unfiled.
+func TestDispositionThatFailsHoldsUpNothingNew(t *testing.T) {
+	w := ingesttest.New()
+	fill(w, 3)
+	dir := t.TempDir()
+	refuse := true
+	change := func(m *ingest.Mailbox) {
+		m.After = sources.Action{Verb: sources.Move, Target: "Filed"}
+		m.Open = func() (sources.Source, error) {
+			src := w.Server.Open("Inbox", "Sub")
+			return &altered{Source: src, settle: func(ctx context.Context, f sources.Folder, keys []string, a sources.Action, done func(string, error)) error {
+				if refuse {
+					return sources.Errorf(sources.Temporary, "NO [SERVERBUG] internal error")
+				}
+				return src.Settle(ctx, f, keys, a, done)
+			}}, nil
+		}
+	}
+	for run := range 3 {
+		w.Server.Deliver("Inbox", mail(100+run))
+		s := once(t, start(t, w, dir, change))
+		if got := len(w.Repository.Documents()); got != 4+run || !strings.Contains(s.Error, "SERVERBUG") {
+			t.Errorf("run %d: %d documents, %+v", run, got, s)
+		}
+	}
+	refuse = false
+	if s := once(t, start(t, w, dir, change)); s.Filed != 0 || !s.OK() {
+		t.Errorf("%+v", s)
+	}
+	judge(t, w, 0)
+}
+
 func TestPreparedNeverFallsBack(t *testing.T) {
 	w := ingesttest.New()
 	w.Server.Deliver("Sub", mail(0))

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -64,6 +65,9 @@ func newCheck() *cobra.Command {
 }
 
 func check(cmd *cobra.Command, names []string, forbidden string, offline, asJSON bool) error {
+	if cmd.Flags().Changed("forbidden") && strings.TrimSpace(forbidden) == "" {
+		return usage("check --forbidden: no address is given")
+	}
 	if offline && forbidden != "" {
 		return usage("check --forbidden asks the server: leave out --offline")
 	}

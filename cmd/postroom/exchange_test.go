@@ -229,9 +229,44 @@ func TestCheckExchangeOnline(t *testing.T) {
 	}
 	r = b.run("folders", "--source", "invoices")
 	contains(t, r.out, "Inbox/Sub", "Luonnokset", "drafts")
-	for _, args := range [][]string{{"check", "--offline", "--forbidden", "a@b"}} {
+	for _, args := range [][]string{{"check", "--offline", "--forbidden", "a@b"}, {"check", "--forbidden", ""}} {
 		if r := b.run(args...); r.status != exitUsage {
 			t.Errorf("%v: %+v", args, r)
 		}
 	}
+}
+
+// TestExchangeOnlineRebuilt: what had been filed is left where it is by a ledger
+// that was made anew from the documents, which do not say the ids of folders.
+func TestExchangeOnlineRebuilt(t *testing.T) {
+	b := newBranch(t, 5, "after_filing: keep")
+	b.fill(5, 12)
+	if s := b.once(); s.Filed != 12 {
+		t.Fatalf("%+v", s)
+	}
+	if err := os.RemoveAll(filepath.Join(b.dir, "state")); err != nil {
+		t.Fatal(err)
+	}
+	if r := b.run("verify", "--rebuild-ledger"); r.status != exitOK {
+		t.Fatalf("%+v", r)
+	}
+	config := filepath.Join(b.dir, "config.yaml")
+	text, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(config, []byte(strings.Replace(string(text), "after_filing: keep", "after_filing: delete", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.fill(6, 1)
+	if s := b.once(); s.Filed != 1 || s.Duplicates != 0 || s.Error != "" {
+		t.Errorf("%+v", s)
+	}
+	if n := len(b.box.Messages("inbox")); n != 12 {
+		t.Errorf("%d messages are left in the inbox, want the 12 that had been filed", n)
+	}
+	if s := b.once(); s.Filed != 0 || s.Duplicates != 0 || s.Error != "" {
+		t.Errorf("then %+v", s)
+	}
+	b.each()
 }
