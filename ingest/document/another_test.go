@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"postroom/ingest/message"
+	"postroom/internal/corpus"
 	"postroom/internal/mailgen"
 	"postroom/store"
 )
@@ -189,24 +190,24 @@ func TestAnotherReader(t *testing.T) {
 	if err != nil {
 		t.Fatalf("find Python: %v (run make tools)", err)
 	}
-	var mail []corpusMail
+	var mail []corpus.Mail
 	kinds := map[string]bool{} // of mail that is there; an archive each
-	for _, a := range corpus(t) {
-		mail = append(mail, a.mail...)
+	for _, a := range corpus.Read(t) {
+		mail = append(mail, a.Mail...)
 	}
 	golden := goldenMail(t)
 	for _, name := range slices.Sorted(maps.Keys(golden)) {
 		if !strings.HasPrefix(name, "page/") && !strings.HasSuffix(name, " with LF") && !strings.HasSuffix(name, " with CR") {
-			mail = append(mail, corpusMail{name, golden[name]})
+			mail = append(mail, corpus.Mail{Name: name, Raw: golden[name]})
 		}
 	}
 	g := mailgen.New(5, mailgen.Small())
 	for i := range 300 {
-		mail = append(mail, corpusMail{fmt.Sprintf("generated/%d", i), g.Next().Raw})
+		mail = append(mail, corpus.Mail{Name: fmt.Sprintf("generated/%d", i), Raw: g.Next().Raw})
 	}
 	var in bytes.Buffer
 	for _, m := range mail {
-		fmt.Fprintf(&in, "%d\n%s", len(m.raw), m.raw)
+		fmt.Fprintf(&in, "%d\n%s", len(m.Raw), m.Raw)
 	}
 	cmd := exec.CommandContext(t.Context(), python, filepath.Join("testdata", "leaves.py"))
 	var out, trouble bytes.Buffer
@@ -219,8 +220,8 @@ func TestAnotherReader(t *testing.T) {
 	attachments := 0
 	names := map[string]bool{}
 	for _, m := range mail {
-		kind, _, _ := strings.Cut(m.name, "/")
-		names[m.name], kinds[kind] = true, true
+		kind, _, _ := strings.Cut(m.Name, "/")
+		names[m.Name], kinds[kind] = true, true
 		line, err := answers.ReadBytes('\n')
 		if err != nil {
 			t.Fatal(err)
@@ -232,16 +233,16 @@ func TestAnotherReader(t *testing.T) {
 		if err := json.Unmarshal(line, &other); err != nil {
 			t.Fatal(err)
 		}
-		d := complete(t, m.raw)
+		d := complete(t, m.Raw)
 		attachments += len(d.Files) - 1
 		found := compare(t, d, other.Leaves)
 		if other.Error != "" {
 			found = append(found, other.Error)
 		}
-		known, ok := disagreements[m.name]
+		known, ok := disagreements[m.Name]
 		switch {
 		case len(found) != known.parts:
-			t.Errorf("%s is read otherwise in %d parts, not in %d (%s):\n\t%s", m.name, len(found), known.parts, known.why, strings.Join(found, "\n\t"))
+			t.Errorf("%s is read otherwise in %d parts, not in %d (%s):\n\t%s", m.Name, len(found), known.parts, known.why, strings.Join(found, "\n\t"))
 		case ok:
 			why[known.why]++
 		}

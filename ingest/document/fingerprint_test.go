@@ -1,20 +1,20 @@
 package document
 
 import (
-	"archive/zip"
 	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"flag"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"postroom/internal/corpus"
 )
 
 var update = flag.Bool("update", false, "write testdata/fingerprints.txt anew")
@@ -86,16 +86,16 @@ func TestFingerprintsStay(t *testing.T) {
 	if err != nil && !*update {
 		t.Fatal(err)
 	}
-	for _, archive := range corpus(t) {
+	for _, archive := range corpus.Read(t) {
 		sum := sha256.New()
-		for _, m := range archive.mail {
-			f, err := Identify(context.Background(), mustRead(t, m.raw))
+		for _, m := range archive.Mail {
+			f, err := Identify(context.Background(), mustRead(t, m.Raw))
 			if err != nil {
 				t.Fatal(err)
 			}
-			fmt.Fprintf(sum, "%s %q %x %x\n", m.name, f.MessageID, f.Content, f.Strict)
+			fmt.Fprintf(sum, "%s %q %x %x\n", m.Name, f.MessageID, f.Content, f.Strict)
 		}
-		line := fmt.Sprintf("corpus %x\t%x\n", archive.sum[:8], sum.Sum(nil))
+		line := fmt.Sprintf("corpus %x\t%x\n", archive.SHA256[:8], sum.Sum(nil))
 		known[line] = true
 		if *update {
 			got.WriteString(line)
@@ -127,65 +127,4 @@ func TestFingerprintsStay(t *testing.T) {
 			t.Errorf("fingerprint was %sis %s", a, b)
 		}
 	}
-}
-
-// archive is mail of others, see corpus.
-type archive struct {
-	name string
-	sum  [32]byte // of the file
-	mail []corpusMail
-}
-
-type corpusMail struct {
-	name string
-	raw  []byte
-}
-
-// corpus returns real and damaged mail of others, which is not part of the
-// project: that in ../shared/corpus beside the repository, or in
-// POSTROOM_CORPUS. Without it there is none, and the log says so.
-func corpus(t testing.TB) (all []archive) {
-	t.Helper()
-	dir := os.Getenv("POSTROOM_CORPUS")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "corpus")
-	}
-	files, err := filepath.Glob(filepath.Join(dir, "*.zip"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(files) == 0 {
-		t.Logf("no corpus of mail in %s: nothing read; POSTROOM_CORPUS says where one is", dir)
-	}
-	for _, file := range files {
-		b, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		z, err := zip.NewReader(bytes.NewReader(b), int64(len(b)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		a := archive{name: strings.TrimSuffix(filepath.Base(file), ".zip"), sum: sha256.Sum256(b)}
-		for _, f := range z.File {
-			if f.FileInfo().IsDir() || f.Name == "LICENSE" {
-				continue
-			}
-			r, err := f.Open()
-			if err != nil {
-				t.Fatal(err)
-			}
-			raw, err := io.ReadAll(r)
-			r.Close()
-			if err != nil {
-				t.Fatal(err)
-			}
-			a.mail = append(a.mail, corpusMail{a.name + "/" + f.Name, raw})
-		}
-		if len(a.mail) == 0 {
-			t.Errorf("no mail in %s", file)
-		}
-		all = append(all, a)
-	}
-	return all
 }

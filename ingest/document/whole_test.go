@@ -18,6 +18,7 @@ import (
 	"golang.org/x/tools/txtar"
 
 	"postroom/ingest/message"
+	"postroom/internal/corpus"
 	"postroom/internal/mailgen"
 	"postroom/store"
 )
@@ -283,12 +284,12 @@ func TestWholeOfGenerated(t *testing.T) {
 // TestWholeOfCorpus makes documents of real and damaged mail, see corpus.
 func TestWholeOfCorpus(t *testing.T) {
 	messages, files, damaged := 0, 0, 0
-	for _, a := range corpus(t) {
-		for _, mail := range a.mail {
+	for _, a := range corpus.Read(t) {
+		for _, mail := range a.Mail {
 			messages++
-			t.Run(mail.name, func(t *testing.T) {
-				d := whole(t, mail.raw)
-				complete(t, mail.raw)
+			t.Run(mail.Name, func(t *testing.T) {
+				d := whole(t, mail.Raw)
+				complete(t, mail.Raw)
 				files += len(d.Files) - 2
 				for _, n := range d.Notes {
 					if strings.Contains(n, "too damaged") {

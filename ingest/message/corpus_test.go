@@ -1,11 +1,9 @@
 package message
 
 import (
-	"archive/zip"
 	"bytes"
 	"context"
 	"io"
-	"os"
 	"path/filepath"
 	"sort"
 	"strings"
@@ -14,45 +12,18 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/text/transform"
+
+	"postroom/internal/corpus"
 )
 
-// TestCorpus reads real and damaged mail of others, which is not part of the
-// project: that in ../shared/corpus beside the repository, or in POSTROOM_CORPUS.
+// TestCorpus reads real and damaged mail of others.
 func TestCorpus(t *testing.T) {
-	dir := os.Getenv("POSTROOM_CORPUS")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "corpus")
-	}
-	archives, err := filepath.Glob(filepath.Join(dir, "*.zip"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(archives) == 0 {
-		t.Logf("no corpus of mail in %s: nothing read; POSTROOM_CORPUS says where one is", dir)
-		return
-	}
 	messages, parts := 0, 0
-	for _, file := range archives {
-		z, err := zip.OpenReader(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer z.Close()
-		for _, f := range z.File {
-			if f.FileInfo().IsDir() || f.Name == "LICENSE" {
-				continue
-			}
-			r, err := f.Open()
-			if err != nil {
-				t.Fatal(err)
-			}
-			raw, err := io.ReadAll(r)
-			r.Close()
-			if err != nil {
-				t.Fatal(err)
-			}
+	for _, a := range corpus.Read(t) {
+		for _, mail := range a.Mail {
+			raw := mail.Raw
 			messages++
-			t.Run(strings.TrimSuffix(filepath.Base(file), ".zip")+"/"+f.Name, func(t *testing.T) {
+			t.Run(mail.Name, func(t *testing.T) {
 				parts += exercise(t, raw, Limits{})
 				m, err := Read(context.Background(), bytes.NewReader(raw), int64(len(raw)), Limits{})
 				if err != nil {
@@ -65,9 +36,6 @@ func TestCorpus(t *testing.T) {
 		}
 	}
 	t.Logf("%d messages, %d parts", messages, parts)
-	if messages == 0 {
-		t.Errorf("no mail in %q", archives)
-	}
 }
 
 // exercise reads a message, and all that can be asked of it, and checks what is

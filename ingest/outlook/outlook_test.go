@@ -1,7 +1,6 @@
 package outlook_test
 
 import (
-	"archive/zip"
 	"bytes"
 	"context"
 	"errors"
@@ -20,6 +19,7 @@ import (
 
 	"postroom/ingest/message"
 	"postroom/ingest/outlook"
+	"postroom/internal/corpus"
 )
 
 // file is a file in memory.
@@ -130,46 +130,6 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// corpus calls f with each mail of others, which is not part of the project: that
-// in ../shared/corpus beside the repository, or in POSTROOM_CORPUS.
-func corpus(t *testing.T, f func(t *testing.T, raw []byte)) (messages int) {
-	dir := os.Getenv("POSTROOM_CORPUS")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "corpus")
-	}
-	archives, err := filepath.Glob(filepath.Join(dir, "*.zip"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(archives) == 0 {
-		t.Logf("no corpus of mail in %s: nothing read; POSTROOM_CORPUS says where one is", dir)
-	}
-	for _, name := range archives {
-		z, err := zip.OpenReader(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer z.Close()
-		for _, e := range z.File {
-			if e.FileInfo().IsDir() || e.Name == "LICENSE" {
-				continue
-			}
-			r, err := e.Open()
-			if err != nil {
-				t.Fatal(err)
-			}
-			raw, err := io.ReadAll(r)
-			r.Close()
-			if err != nil {
-				t.Fatal(err)
-			}
-			messages++
-			t.Run(strings.TrimSuffix(filepath.Base(name), ".zip")+"/"+e.Name, func(t *testing.T) { f(t, raw) })
-		}
-	}
-	return messages
-}
-
 // another returns a function that has files looked at by another program, at the
 // end of the test. It is not part of the project: msgcheck.py in ../shared/tools
 // beside the repository, or POSTROOM_MSGCHECK.
@@ -226,11 +186,17 @@ print(len(files), "files")
 // TestCorpus converts real and damaged mail of others.
 func TestCorpus(t *testing.T) {
 	check := another(t)
-	n := corpus(t, func(t *testing.T, raw []byte) {
-		b, _ := convert(t, raw, outlook.Options{})
-		readMsg(t, b)
-		check(t.Name(), b)
-	})
+	n := 0
+	for _, a := range corpus.Read(t) {
+		for _, mail := range a.Mail {
+			n++
+			t.Run(mail.Name, func(t *testing.T) {
+				b, _ := convert(t, mail.Raw, outlook.Options{})
+				readMsg(t, b)
+				check(t.Name(), b)
+			})
+		}
+	}
 	t.Logf("%d messages", n)
 }
 
