@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -472,13 +473,13 @@ func TestMovedByItsUser(t *testing.T) {
 	if _, err := m.Move(items[0].ID, "Elsewhere"); err != nil {
 		t.Fatal(err)
 	}
-	got := 0
+	var got atomic.Int32
 	err = source.Fetch(t.Context(), folders[0], refs, func(_ sources.Ref, m *sources.Message) error {
-		got++
+		got.Add(1)
 		return m.Err
 	})
-	if err != nil || got != 2 {
-		t.Errorf("%d messages, %v", got, err)
+	if err != nil || got.Load() != 2 {
+		t.Errorf("%d messages, %v", got.Load(), err)
 	}
 	err = source.Settle(t.Context(), folders[0], []string{refs[0].Key, refs[1].Key}, sources.Action{Verb: sources.Move, Target: "Filed"}, func(_ string, err error) {
 		if err != nil {
