@@ -79,7 +79,7 @@ const maxObjects = 2048
 
 // addresses sets the properties of people (MS-OXCMAIL 2.2.3.1.3 to 2.2.3.1.8) and
 // returns the number of recipients.
-func (c *converter) addresses(o *object, h *message.Header, place string) (recipients int) {
+func (c *converter) addresses(o *object, h *message.Header, mt *meeting, place string) (recipients int) {
 	from := h.AddressList("From")
 	if len(from) > 1 {
 		c.lose(place, "the message has %d authors: the first is its sender, all of them are in the transport headers", len(from))
@@ -108,18 +108,19 @@ func (c *converter) addresses(o *object, h *message.Header, place string) (recip
 		o.bool(pidTagDeliveryReportRequested, true)
 	}
 	left := 0
+	further := mt.further()
 	for i, kind := range []struct {
 		field   string
 		display tag
 	}{{"To", pidTagDisplayTo}, {"Cc", pidTagDisplayCc}, {"Bcc", pidTagDisplayBcc}} {
 		var names []string
-		for _, a := range h.AddressList(kind.field) {
+		for _, a := range append(h.AddressList(kind.field), further[i+1]...) {
 			names = append(names, displayName(a))
 			if recipients == maxObjects {
 				left++
 				continue
 			}
-			c.recipient(o, recipients, int32(i+1), a)
+			c.recipient(o, recipients, int32(i+1), a, mt)
 			recipients++
 		}
 		o.textOrEmpty(kind.display, strings.Join(names, "; "))
@@ -130,7 +131,7 @@ func (c *converter) addresses(o *object, h *message.Header, place string) (recip
 	return recipients
 }
 
-func (c *converter) recipient(parent *object, n int, kind int32, a message.Address) {
+func (c *converter) recipient(parent *object, n int, kind int32, a message.Address, mt *meeting) {
 	if parent.err != nil {
 		return
 	}
@@ -146,5 +147,6 @@ func (c *converter) recipient(parent *object, n int, kind int32, a message.Addre
 	o.int32(pidTagDisplayType, 0)
 	o.binary(pidTagInstanceKey, binary.LittleEndian.AppendUint32(nil, uint32(n)))
 	o.person(group{pidTagDisplayName, pidTagAddressType, pidTagEmailAddress, pidTagSMTPAddress, pidTagEntryID, pidTagSearchKey}, a)
+	mt.attend(o, a)
 	parent.err = o.finish(make([]byte, 8))
 }

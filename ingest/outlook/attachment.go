@@ -60,6 +60,10 @@ func (c *converter) contents(m *message.Message, root *message.Part, place strin
 		texts = append(texts, l.Other)
 	}
 	for _, p := range texts {
+		if p.Type == "text/calendar" { // of which meeting says what is lost
+			files = append(files, c.file(m, p, place))
+			continue
+		}
 		c.lose(place, "a text that is not the message's own (%s) is an attachment", p.Type)
 		files = append(files, c.file(m, p, place))
 	}
@@ -84,8 +88,6 @@ func (c *converter) special(root *message.Part, place string) {
 		switch p.Type {
 		case "multipart/report":
 			c.lose(place, "the message is a report: what it reports is in its attachments")
-		case "text/calendar":
-			c.lose(place, "an invitation or appointment is an attachment")
 		case "application/ms-tnef", "application/vnd.ms-tnef":
 			c.lose(place, "winmail.dat is an attachment: what is in it is not taken out")
 		case "multipart/encrypted":

@@ -126,10 +126,18 @@ func (c *converter) message(m *message.Message, root *message.Part, at *cfb.Stor
 	}
 	o := newObject(&c.names, at)
 	h := root.Header
+	mt, err := c.meeting(m, root, place)
+	if err != nil {
+		return "", err
+	}
 	class, layout, files, err := c.contents(m, root, place)
 	if err != nil {
 		return "", err
 	}
+	if mt != nil {
+		class, files = mt.class, mt.attached(c, files, place)
+	}
+	attachments := len(files) + mt.attachments()
 	o.text(pidTagMessageClass, class)
 	o.int32(pidTagStoreSupportMask, 0x00040E79) // STORE_UNICODE_OK (MS-OXMSG 2.1.1.1) and what Outlook has with it
 	o.int32(pidTagAccess, 2)
@@ -138,21 +146,22 @@ func (c *converter) message(m *message.Message, root *message.Part, at *cfb.Stor
 	if place == "" && !c.options.Unread {
 		flags |= mfRead
 	}
-	if len(files) > 0 {
+	if attachments > 0 {
 		flags |= mfHasAttach
 	}
 	o.int32(pidTagMessageFlags, flags)
-	o.bool(pidTagHasAttachments, len(files) > 0)
+	o.bool(pidTagHasAttachments, attachments > 0)
 
 	if icon := iconOf(class, root); icon != 0 {
 		o.int32(pidTagIconIndex, icon)
 	}
 	c.envelope(o, h, place)
-	recipients := c.addresses(o, h, place)
+	recipients := c.addresses(o, h, mt, place)
 	c.headers(o, m, h, place)
 	if err := c.body(o, m, layout, root, place); err != nil {
 		return "", err
 	}
+	mt.properties(c, o, h, place)
 	hidden := 0
 	for i, f := range files {
 		if f.inline {
@@ -163,13 +172,19 @@ func (c *converter) message(m *message.Message, root *message.Part, at *cfb.Stor
 		}
 		*f = file{} // it may hold a message
 	}
-	if hidden > 0 && hidden == len(files) {
+	for i := range mt.attachments() {
+		if err := c.instance(o, len(files)+i, mt.instances[i]); err != nil {
+			return "", err
+		}
+		hidden++
+	}
+	if hidden > 0 && hidden == attachments {
 		c.namedBool(o, pidLidSmartNoAttach, true) // no paper clip
 	}
 
 	// MS-OXMSG 2.4.1: next identifiers and numbers of recipients and attachments.
 	header := make([]byte, 8, 32)
-	for _, n := range []int{recipients, len(files), recipients, len(files)} {
+	for _, n := range []int{recipients, attachments, recipients, attachments} {
 		header = binary.LittleEndian.AppendUint32(header, uint32(n))
 	}
 	if place == "" {

@@ -1,0 +1,903 @@
+package outlook
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/charmap"
+
+	"postroom/ingest/message"
+	"postroom/ingest/outlook/ical"
+)
+
+// maxCalendar is the longest calendar that is read, in bytes. Outlook and Google
+// stay far below it, also with thousands of attendees.
+const maxCalendar = 1 << 20
+
+// meeting is what a message says of an appointment (MS-OXCICAL, MS-OXOCAL).
+type meeting struct {
+	part   *message.Part // the calendar
+	whole  bool          // nothing of it is lost, so it is no attachment
+	class  string
+	icon   int32
+	method string
+	event  *ical.Component
+
+	start, end time.Time // UTC
+	allDay     bool
+	zone       *zone // of the start; nil if it is in UTC
+	endZone    *zone
+	series     *recurrence // nil if it does not recur
+	original   time.Time   // UTC; which instance of a series it is; zero if it is none
+	replaced   string      // the date of that in its zone, as the bytes of an identifier
+
+	proposedStart, proposedEnd time.Time
+
+	instances []instance // of the series, that differ
+	header    *message.Header
+
+	guests   []guest
+	known    map[string]int // guests by their addresses in lower case
+	response int32          // PidLidResponseStatus
+	state    int32          // PidLidAppointmentStateFlags
+	lost     []string
+}
+
+// guest is an attendee or the organiser.
+type guest struct {
+	address message.Address
+	kind    int32 // PidTagRecipientType
+	flags   int32 // PidTagRecipientFlags
+	status  int32 // PidTagRecipientTrackStatus
+	replied time.Time
+	respond bool // is asked to
+}
+
+// Flags of PidLidAppointmentStateFlags and PidTagRecipientFlags.
+const (
+	stateMeeting   = 1
+	stateReceived  = 2
+	stateCanceled  = 4
+	sendable       = 1
+	organizer      = 2
+	busyTentative  = 1
+	busyBusy       = 2
+	notResponded   = 5
+	maxGuests      = 10_000
+	maxPlainInBody = 1 << 20
+)
+
+// meeting reads the invitation that a message is, nil if it is none or one that
+// Outlook has nothing for; a loss says so then, and the calendar is an attachment.
+func (c *converter) meeting(m *message.Message, root *message.Part, place string) (*meeting, error) {
+	if root.Protection() != message.Unprotected {
+		return nil, nil
+	}
+	l := root.Layout()
+	part, several := calendarPart(l)
+	if part == nil {
+		return nil, nil
+	}
+	why := func(format string, args ...any) (*meeting, error) {
+		c.lose(place, "the calendar is an attachment: "+format, args...)
+		return nil, nil
+	}
+	if several {
+		return why("there are several")
+	}
+	text, err := m.Text(part, maxCalendar)
+	if err != nil {
+		return nil, err
+	}
+	if text.Cut {
+		return why("it has more than %d bytes", maxCalendar)
+	}
+	calendar := ical.Parse(text.String)
+	mt := &meeting{part: part, header: root.Header}
+	mt.method = calendar.Word("METHOD")
+	if mt.method == "" {
+		mt.method = strings.ToUpper(strings.TrimSpace(part.Params["method"]))
+	}
+	for _, n := range calendar.Notes {
+		mt.lose("%s", n)
+	}
+	if err := mt.read(calendar); err != nil {
+		return why("%v", err)
+	}
+	if err := c.compare(mt, m, l); err != nil {
+		return nil, err
+	}
+	mt.whole = len(mt.lost) == 0
+	if !mt.whole {
+		for _, s := range slices.Compact(mt.lost) {
+			c.lose(place, "the calendar is an attachment too: %s", s)
+		}
+	}
+	return mt, nil
+}
+
+// calendarPart returns the calendar that is the text of a message, or a version or
+// a part of it (MS-OXCMAIL 2.2.3.3.2).
+func calendarPart(l *message.Layout) (part *message.Part, several bool) {
+	var all []*message.Part
+	take := func(p *message.Part) {
+		if p != nil && p.Type == "text/calendar" && p.Disposition != "attachment" && !slices.Contains(all, p) {
+			all = append(all, p)
+		}
+	}
+	take(l.Other)
+	for _, p := range slices.Concat(l.Alternatives, l.More) {
+		take(p)
+	}
+	if len(all) == 0 {
+		for _, a := range l.Attachments {
+			if a.Params["method"] != "" && !a.Related {
+				take(a.Part)
+			}
+		}
+	}
+	if len(all) == 0 {
+		return nil, false
+	}
+	return all[0], len(all) > 1
+}
+
+// lose says of something in the calendar that Outlook has nothing for it.
+func (mt *meeting) lose(format string, args ...any) {
+	if len(mt.lost) < 20 {
+		mt.lost = append(mt.lost, fmt.Sprintf(format, args...))
+	}
+}
+
+// attached returns the attachments without the calendar, if all of it is in
+// properties.
+func (mt *meeting) attached(c *converter, files []*file, place string) []*file {
+	if n := len(mt.instances); len(files)+n > maxObjects {
+		c.lose(place, "the calendar is an attachment too: there is no room for %d instances that differ", n)
+		mt.instances, mt.whole = nil, false
+	}
+	if !mt.whole {
+		return files
+	}
+	return slices.DeleteFunc(files, func(f *file) bool { return f.part == mt.part })
+}
+
+// read takes the appointment out of the calendar. The error says why there is
+// none.
+func (mt *meeting) read(calendar *ical.Calendar) error {
+	switch {
+	case calendar.Name == "":
+		return fmt.Errorf("it is none")
+	case calendar.More > 0:
+		return fmt.Errorf("there are several in it")
+	}
+	var changed []*ical.Component
+	for _, c := range calendar.Components {
+		switch c.Name {
+		case "VEVENT":
+			if _, instance := c.Get("RECURRENCE-ID"); instance {
+				changed = append(changed, c)
+			} else if mt.event != nil {
+				return fmt.Errorf("it has several events")
+			} else {
+				mt.event = c
+			}
+		case "VTIMEZONE":
+		default:
+			mt.lose("Outlook has nothing for its %.60s", c.Name)
+		}
+	}
+	if mt.event == nil {
+		if len(changed) != 1 {
+			return fmt.Errorf("it has no event, or several instances of one alone")
+		}
+		mt.event, changed = changed[0], nil
+	}
+	if err := mt.classify(); err != nil {
+		return err
+	}
+	for _, p := range calendar.Properties {
+		if !mapsToNothing["CALENDAR "+p.Name] && !strings.HasPrefix(p.Name, "X-") {
+			mt.lose("Outlook has nothing for its %.60s", p.Name)
+		}
+	}
+	if err := mt.times(calendar); err != nil {
+		return err
+	}
+	mt.people()
+	mt.fit()
+	mt.recur(calendar, changed)
+	mt.unmapped()
+	return nil
+}
+
+// classify finds the class of the message (MS-OXCICAL 2.1.3.1.1.1).
+func (mt *meeting) classify() error {
+	const prefix = "IPM.Schedule.Meeting."
+	attendees := mt.event.All("ATTENDEE")
+	switch mt.method {
+	case "REQUEST":
+		mt.class, mt.icon = prefix+"Request", 0x404
+		mt.state, mt.response = stateMeeting|stateReceived, notResponded
+	case "CANCEL":
+		mt.class, mt.icon = prefix+"Canceled", 0x408
+		mt.state, mt.response = stateMeeting|stateReceived|stateCanceled, notResponded
+	case "REPLY", "COUNTER":
+		p, ok := replier(attendees, mt.header)
+		if !ok {
+			return fmt.Errorf("it is a reply, and does not say whose")
+		}
+		switch status := strings.ToUpper(p.Params["PARTSTAT"]); {
+		case status == "TENTATIVE" || mt.method == "COUNTER":
+			mt.class, mt.icon = prefix+"Resp.Tent", 0x407
+		case status == "ACCEPTED":
+			mt.class, mt.icon = prefix+"Resp.Pos", 0x405
+		case status == "DECLINED":
+			mt.class, mt.icon = prefix+"Resp.Neg", 0x406
+		default:
+			return fmt.Errorf("it is a reply that is neither yes nor no: %.40q", status)
+		}
+		mt.state = stateMeeting | stateReceived
+	case "PUBLISH":
+		mt.class, mt.icon = "IPM.Appointment", 0x400
+		if len(attendees) > 0 {
+			mt.state, mt.icon = stateMeeting|stateReceived, 0x402
+		}
+	case "":
+		return fmt.Errorf("it has no method")
+	default:
+		return fmt.Errorf("its method is %.40q", mt.method)
+	}
+	return nil
+}
+
+// replier returns the attendee whose reply it is.
+func replier(attendees []ical.Property, h *message.Header) (ical.Property, bool) {
+	if len(attendees) == 1 {
+		return attendees[0], true
+	}
+	for _, name := range []string{"From", "Sender"} {
+		for _, a := range addressesOf(h, name) {
+			for _, p := range attendees {
+				if strings.EqualFold(p.Address(), a) {
+					return p, true
+				}
+			}
+		}
+	}
+	return ical.Property{}, false
+}
+
+// times reads when the appointment is (MS-OXCICAL 2.1.3.1.1.20.8, .10).
+func (mt *meeting) times(calendar *ical.Calendar) error {
+	p, _ := mt.event.Get("DTSTART")
+	start, ok := p.Time()
+	if !ok || start.Wall.Year() >= endOfTime {
+		return fmt.Errorf("the event has no time, or one that Outlook has not")
+	}
+	end, err := endOf(mt.event, start)
+	if err == nil && end.Wall.Year() >= endOfTime {
+		end, err = start, errNoTime
+	}
+	if err != nil {
+		mt.lose("%v", err)
+	}
+	mt.allDay = mt.isAllDay(start, end)
+	floats := start.Floating()
+	mt.zone = mt.zoneFor(calendar, start)
+	mt.start = mt.instant(start, mt.zone)
+	mt.endZone = mt.zone
+	if !end.Floating() {
+		mt.endZone = mt.zoneFor(calendar, end)
+	}
+	mt.end = mt.instant(end, mt.endZone)
+	if floats && !mt.allDay {
+		mt.lose("its time is in no time zone: it is taken as that of %s", mt.zone.tzid)
+	}
+	if mt.end.Before(mt.start) {
+		mt.lose("it ends before it begins")
+		mt.end = mt.start
+	}
+	if mt.method == "COUNTER" {
+		mt.proposedStart, mt.proposedEnd = mt.start, mt.end
+		var whole [2]time.Time
+		for i, name := range []string{"X-MS-OLK-ORIGINALSTART", "X-MS-OLK-ORIGINALEND"} {
+			p, _ := mt.event.Get(name)
+			if t, ok := p.Time(); ok {
+				whole[i] = mt.instant(t, mt.zoneFor(calendar, t))
+			}
+		}
+		if !whole[0].IsZero() && !whole[1].Before(whole[0]) {
+			mt.start, mt.end = whole[0], whole[1]
+		}
+	}
+	if p, ok := mt.event.Get("RECURRENCE-ID"); ok {
+		t, good := p.Time()
+		if !good || p.Params["RANGE"] != "" {
+			mt.lose("which instances of the series it is of: %.60q", p.Value)
+		}
+		if good {
+			z := mt.zoneFor(calendar, t)
+			mt.original = mt.instant(t, z)
+			local := t.Wall
+			if t.UTC && mt.zone != nil {
+				local = mt.zone.wall(mt.original)
+			}
+			mt.replaced = string([]byte{byte(local.Year() >> 8), byte(local.Year()), byte(local.Month()), byte(local.Day())})
+		}
+	}
+	return nil
+}
+
+var errNoTime = fmt.Errorf("it is at a time that Outlook has not")
+
+// endOf returns when an event ends (RFC 5545 3.6.1).
+func endOf(event *ical.Component, start ical.Time) (ical.Time, error) {
+	if p, ok := event.Get("DTEND"); ok {
+		if end, ok := p.Time(); ok {
+			return end, nil
+		}
+		return start, fmt.Errorf("when it ends is no time: %.40q", p.Value)
+	}
+	end := start
+	if p, ok := event.Get("DURATION"); ok {
+		d, ok := p.Duration()
+		if !ok || d < 0 {
+			return start, fmt.Errorf("how long it is is no duration: %.40q", p.Value)
+		}
+		end.Wall = start.Wall.Add(d)
+		return end, nil
+	}
+	if start.Date {
+		end.Wall = start.Wall.AddDate(0, 0, 1)
+	}
+	return end, nil
+}
+
+// isAllDay reports whether the event is one of whole days.
+func (mt *meeting) isAllDay(start, end ical.Time) bool {
+	midnights := start.Wall.Equal(dayOf(start.Wall)) && end.Wall.Equal(dayOf(end.Wall)) && start.Wall.Before(end.Wall)
+	said := mt.event.Word("X-MICROSOFT-CDO-ALLDAYEVENT") == "TRUE" || mt.event.Word("X-MICROSOFT-MSNCALENDAR-ALLDAYEVENT") == "TRUE"
+	return midnights && (start.Floating() && end.Floating() || said && !start.UTC)
+}
+
+// zoneFor returns the zone of a time, nil if it is in UTC. One of no zone is in
+// that of the calendar, which may have one only.
+func (mt *meeting) zoneFor(calendar *ical.Calendar, t ical.Time) *zone {
+	tzid := t.Zone
+	switch {
+	case t.UTC:
+		return nil
+	case tzid == "":
+		tzid = calendar.Text("X-WR-TIMEZONE")
+		var defined []string
+		for _, c := range calendar.Components {
+			if c.Name == "VTIMEZONE" {
+				defined = append(defined, strings.TrimSpace(c.Text("TZID")))
+			}
+		}
+		if len(defined) == 1 {
+			tzid = defined[0]
+		}
+		if tzid == "" {
+			return utcZone()
+		}
+	}
+	if z := zoneOf(&calendar.Component, tzid, t.Wall.Year()); z != nil {
+		return z
+	}
+	z := offsetZone(tzid)
+	mt.lose("the time zone %.60q is not known: its times are taken as those of %s", tzid, z.tzid)
+	return z
+}
+
+// instant returns a time in UTC.
+func (mt *meeting) instant(t ical.Time, z *zone) time.Time {
+	if z == nil {
+		return t.Wall
+	}
+	return z.utc(t.Wall)
+}
+
+// people reads the attendees and the organiser (MS-OXCICAL 2.1.3.1.1.20.2, .16).
+func (mt *meeting) people() {
+	for _, p := range mt.event.All("ATTENDEE") {
+		if len(mt.guests) == maxGuests {
+			mt.lose("more than %d attendees", maxGuests)
+			break
+		}
+		g := guest{kind: 1, flags: sendable, address: message.Address{Name: oneLine(p.Params["CN"]), Address: p.Address()}}
+		role, kind := strings.ToUpper(p.Params["ROLE"]), strings.ToUpper(p.Params["CUTYPE"])
+		switch {
+		case kind == "RESOURCE" || kind == "ROOM":
+			g.kind = 3
+		case role == "OPT-PARTICIPANT":
+			g.kind = 2
+		case role == "NON-PARTICIPANT":
+			g.kind = 3
+		}
+		switch strings.ToUpper(p.Params["PARTSTAT"]) {
+		case "ACCEPTED":
+			g.status = 3
+		case "TENTATIVE":
+			g.status = 2
+		case "DECLINED":
+			g.status = 4
+		case "DELEGATED":
+			mt.lose("an attendee has delegated")
+		}
+		g.respond = strings.EqualFold(p.Params["RSVP"], "TRUE")
+		g.replied, _ = utcParam(p, "X-MS-OLK-RESPTIME")
+		if g.address.Address == "" {
+			mt.lose("an attendee has no address of mail")
+			continue
+		}
+		mt.add(g)
+	}
+	if p, ok := mt.event.Get("ORGANIZER"); ok {
+		g := guest{kind: 1, flags: sendable | organizer, address: message.Address{Name: oneLine(p.Params["CN"]), Address: p.Address()}}
+		if g.address.Address == "" {
+			mt.lose("the organiser has no address of mail")
+			return
+		}
+		for _, a := range slices.Concat(addressesOf(mt.header, "From"), addressesOf(mt.header, "Sender")) {
+			if strings.EqualFold(a, g.address.Address) {
+				return // who the message is from
+			}
+		}
+		if i, ok := mt.known[strings.ToLower(g.address.Address)]; ok {
+			mt.guests[i].flags |= organizer
+			return
+		}
+		mt.add(g)
+	}
+}
+
+// add takes somebody, the first time that they are named.
+func (mt *meeting) add(g guest) {
+	key := strings.ToLower(g.address.Address)
+	if _, again := mt.known[key]; again {
+		return
+	}
+	if mt.known == nil {
+		mt.known = map[string]int{}
+	}
+	mt.known[key] = len(mt.guests)
+	mt.guests = append(mt.guests, g)
+}
+
+// fit names the people for whom a message has no room: only the calendar has them.
+func (mt *meeting) fit() {
+	n := 0
+	for _, name := range []string{"To", "Cc", "Bcc"} {
+		n += len(mt.header.AddressList(name))
+	}
+	for _, list := range mt.further() {
+		n += len(list)
+	}
+	if n > maxObjects {
+		mt.lose("%d attendees more than the %d recipients that a message can have", n-maxObjects, maxObjects)
+	}
+}
+
+func utcParam(p ical.Property, name string) (time.Time, bool) {
+	t, ok := ical.Property{Value: p.Params[name]}.Time()
+	return t.Wall, ok && t.UTC
+}
+
+// further returns the people that the header names in none of its fields, by
+// PidTagRecipientType.
+func (mt *meeting) further() (list [4][]message.Address) {
+	if mt == nil {
+		return list
+	}
+	seen := map[string]bool{}
+	for _, name := range []string{"To", "Cc", "Bcc"} {
+		for _, a := range addressesOf(mt.header, name) {
+			seen[strings.ToLower(a)] = true
+		}
+	}
+	if mt.method == "REPLY" || mt.method == "COUNTER" { // the attendee is who it is from
+		for _, name := range []string{"From", "Sender"} {
+			for _, a := range addressesOf(mt.header, name) {
+				seen[strings.ToLower(a)] = true
+			}
+		}
+	}
+	for _, g := range mt.guests {
+		if key := strings.ToLower(g.address.Address); !seen[key] {
+			seen[key] = true
+			list[g.kind] = append(list[g.kind], g.address)
+		}
+	}
+	return list
+}
+
+// attend sets the properties that a recipient has for being an attendee.
+func (mt *meeting) attend(o *object, a message.Address) {
+	if mt == nil {
+		return
+	}
+	i, ok := mt.known[strings.ToLower(a.Address)]
+	if !ok {
+		return
+	}
+	g := mt.guests[i]
+	o.int32(pidTagRecipientFlags, g.flags)
+	if g.status != 0 {
+		o.int32(pidTagRecipientTrackStatus, g.status)
+		o.time(pidTagRecipientTrackStatusTime, g.replied)
+	}
+}
+
+// recur reads the series that the appointment is (MS-OXCICAL 2.1.3.2).
+func (mt *meeting) recur(calendar *ical.Calendar, changed []*ical.Component) {
+	rules := slices.Concat(mt.event.All("RRULE"), mt.event.All("X-MICROSOFT-RRULE"))
+	if len(rules) == 0 {
+		for range changed {
+			mt.lose("an instance of a series that has no rule")
+		}
+		return
+	}
+	p, _ := mt.event.Get("DTSTART")
+	start, _ := p.Time()
+	z := mt.zone
+	if z == nil {
+		z = utcZone()
+	}
+	fail := func(format string, args ...any) {
+		mt.lose("it recurs in a way that Outlook has not, so it has the first instance alone: "+format, args...)
+	}
+	rule, ok := rules[0].Rule()
+	switch {
+	case len(rules) > 1:
+		fail("it has several rules")
+		return
+	case !ok:
+		fail("%.60q is no rule", rules[0].Value)
+		return
+	case len(mt.event.All("RDATE")) > 0 || len(mt.event.All("EXRULE")) > 0:
+		fail("it has further dates")
+		return
+	case !mt.original.IsZero():
+		fail("it is one of its instances")
+		return
+	}
+	until := rule.Until.Wall
+	switch {
+	case until.IsZero():
+	case rule.Until.UTC && !start.UTC:
+		until = dayOf(z.wall(until))
+	default:
+		until = dayOf(until)
+	}
+	series, err := newRecurrence(rule, start.Wall, until)
+	if err != nil {
+		fail("%s", err)
+		return
+	}
+	mt.zone = z
+	mt.series = series
+	for _, p := range slices.Concat(mt.event.All("EXDATE"), mt.event.All("X-MICROSOFT-EXDATE")) {
+		times, ok := p.Times()
+		if !ok {
+			mt.lose("%.60q are no dates", p.Value)
+		}
+		for _, t := range times {
+			if d := dayOf(mt.local(calendar, t)); series.has(d) {
+				series.deleted = append(series.deleted, d)
+			}
+		}
+	}
+	for _, c := range changed {
+		mt.change(calendar, c)
+	}
+	slices.SortFunc(series.deleted, time.Time.Compare)
+	series.deleted = slices.CompactFunc(series.deleted, time.Time.Equal)
+	slices.SortFunc(series.exceptions, func(a, b exception) int { return a.start.Compare(b.start) })
+}
+
+// local returns a time in the zone of the series.
+func (mt *meeting) local(calendar *ical.Calendar, t ical.Time) time.Time {
+	if t.Date || t.Floating() {
+		return t.Wall
+	}
+	if mt.zone.tzid == t.Zone {
+		return t.Wall
+	}
+	return mt.zone.wall(mt.instant(t, mt.zoneFor(calendar, t)))
+}
+
+// change takes an instance that differs from the series (MS-OXCICAL
+// 2.1.3.1.1.20.20).
+func (mt *meeting) change(calendar *ical.Calendar, c *ical.Component) {
+	id, _ := c.Get("RECURRENCE-ID")
+	original, ok := id.Time()
+	p, _ := c.Get("DTSTART")
+	start, good := p.Time()
+	if !ok || !good || id.Params["RANGE"] != "" || !strings.EqualFold(c.Text("UID"), mt.event.Text("UID")) {
+		mt.lose("an instance that is not one of the series: %.60q", id.Value)
+		return
+	}
+	end, err := endOf(c, start)
+	if start.Wall.Year() >= endOfTime || end.Wall.Year() >= endOfTime {
+		err = errNoTime
+	}
+	day := dayOf(mt.local(calendar, original))
+	switch {
+	case err != nil || !mt.series.has(day):
+		mt.lose("an instance that is not one of the series: %.60q", id.Value)
+		return
+	case len(mt.series.exceptions) == maxException:
+		mt.lose("more than %d instances that differ", maxException)
+		return
+	case slices.ContainsFunc(mt.series.exceptions, func(e exception) bool { return dayOf(e.original).Equal(day) }):
+		mt.lose("an instance stands there twice")
+		return
+	}
+	mt.series.deleted = append(mt.series.deleted, day)
+	if c.Word("STATUS") == "CANCELLED" {
+		return
+	}
+	sub := &meeting{method: mt.method, state: mt.state, response: mt.response, event: c, header: mt.header}
+	if err := sub.times(calendar); err != nil {
+		mt.lose("an instance that differs: %v", err)
+		return
+	}
+	sub.people()
+	sub.unmapped()
+	mt.lost = append(mt.lost, sub.lost...)
+	e := exception{original: day.Add(mt.clock()), start: mt.zone.wall(sub.start), end: mt.zone.wall(sub.end), allDay: sub.allDay}
+	if s := oneLine(c.Text("SUMMARY")); s != oneLine(mt.event.Text("SUMMARY")) {
+		e.flags, e.subject = e.flags|overrideSubject, cut(s)
+	}
+	if s := oneLine(c.Text("LOCATION")); s != oneLine(mt.event.Text("LOCATION")) {
+		e.flags, e.location = e.flags|overrideLocation, cut(s)
+	}
+	if b := sub.busy(); b != mt.busy() {
+		e.flags, e.busy = e.flags|overrideBusy, b
+	}
+	if e.allDay != mt.allDay {
+		e.flags |= overrideAllDay
+	}
+	if strings.TrimSpace(sub.description()) != strings.TrimSpace(mt.description()) {
+		e.flags |= overrideBody
+	}
+	if alarmOf(c) != alarmOf(mt.event) {
+		mt.lose("the reminder of an instance: %.40q", id.Value)
+	}
+	mt.series.exceptions = append(mt.series.exceptions, e)
+	mt.instances = append(mt.instances, instance{sub, e})
+}
+
+// instance is one that differs from its series.
+type instance struct {
+	meeting   *meeting
+	exception exception
+}
+
+// alarmOf returns when an event reminds.
+func alarmOf(c *ical.Component) string {
+	for _, a := range c.Components {
+		if a.Name == "VALARM" {
+			return a.Text("TRIGGER")
+		}
+	}
+	return ""
+}
+
+// cut returns a text that is not longer than a structure can have.
+func cut(s string) string {
+	if r := []rune(s); len(r) > 1000 {
+		return string(r[:1000])
+	}
+	return s
+}
+
+// clock returns the time of the day at which the instances of a series begin.
+func (mt *meeting) clock() time.Duration {
+	local := mt.zone.wall(mt.start)
+	return local.Sub(dayOf(local))
+}
+
+// busyOf is PidLidBusyStatus (MS-OXCICAL 2.1.3.1.1.20.23, .25, .31).
+func busyOf(c *ical.Component) (int32, bool) {
+	for _, name := range []string{"X-MICROSOFT-CDO-BUSYSTATUS", "X-MICROSOFT-MSNCALENDAR-BUSYSTATUS", "TRANSP", "STATUS"} {
+		if v, ok := busyWords[name+" "+c.Word(name)]; ok {
+			return v, true
+		}
+	}
+	return busyBusy, false
+}
+
+var busyWords = func() map[string]int32 {
+	set := map[string]int32{"TRANSP TRANSPARENT": 0, "TRANSP OPAQUE": 2, "STATUS CANCELLED": 0, "STATUS TENTATIVE": 1, "STATUS CONFIRMED": 2}
+	for _, name := range []string{"X-MICROSOFT-CDO-BUSYSTATUS", "X-MICROSOFT-MSNCALENDAR-BUSYSTATUS", "X-MICROSOFT-CDO-INTENDEDSTATUS"} {
+		for word, v := range map[string]int32{"FREE": 0, "TENTATIVE": 1, "BUSY": 2, "OOF": 3, "WORKINGELSEWHERE": 4} {
+			set[name+" "+word] = v
+		}
+	}
+	return set
+}()
+
+// busy is what the organiser has the time as.
+func (mt *meeting) busy() int32 {
+	b, _ := busyOf(mt.event)
+	return b
+}
+
+// mapsToNothing has the properties of calendars and events that Outlook has
+// something for, or that say nothing that a person would miss.
+var mapsToNothing = func() map[string]bool {
+	set := map[string]bool{}
+	for name := range strings.FieldsSeq(`METHOD PRODID VERSION CALSCALE`) {
+		set["CALENDAR "+name] = true
+	}
+	for name := range strings.FieldsSeq(`
+		ATTENDEE CATEGORIES CLASS CREATED DESCRIPTION DTEND DTSTAMP DTSTART DURATION EXDATE LAST-MODIFIED LOCATION
+		ORGANIZER PRIORITY RECURRENCE-ID RRULE SEQUENCE STATUS SUMMARY TRANSP UID REQUEST-STATUS X-ALT-DESC
+		X-MOZ-GENERATION X-MOZ-LASTACK X-GOOGLE-CALENDAR-CONTENT-ICON X-APPLE-TRAVEL-ADVISORY-BEHAVIOR`) {
+		set[name] = true
+	}
+	return set
+}()
+
+// vendors are the prefixes of properties that tell programs of their own writers
+// what they know anyhow.
+var vendors = []string{"X-MICROSOFT-", "X-MS-OLK-", "X-LOTUS-", "X-ENTOURAGE", "X-LIC-", "X-EVOLUTION-", "X-CALENDARSERVER-", "X-ZIMBRA-"}
+
+// unmapped names what the event has that no property of Outlook takes.
+func (mt *meeting) unmapped() {
+	for _, p := range mt.event.Properties {
+		known := mapsToNothing[p.Name]
+		for _, v := range vendors {
+			known = known || strings.HasPrefix(p.Name, v)
+		}
+		switch {
+		case p.Name == "RDATE" || p.Name == "EXRULE":
+			if mt.series == nil && len(mt.event.All("RRULE")) == 0 {
+				mt.lose("it has further dates")
+			}
+		case p.Name == "COMMENT" && p.Text() == mt.description():
+		case !known && strings.TrimSpace(p.Value) != "":
+			mt.lose("Outlook has nothing for its %.60s", p.Name)
+		}
+	}
+	alarms := 0
+	for _, c := range mt.event.Components {
+		if c.Name != "VALARM" {
+			mt.lose("Outlook has nothing for its %.60s", c.Name)
+			continue
+		}
+		if alarms++; alarms > 1 {
+			mt.lose("a further reminder")
+			continue
+		}
+		if action := c.Word("ACTION"); action == "EMAIL" || action == "PROCEDURE" {
+			mt.lose("a reminder by %s", strings.ToLower(action))
+		}
+		if p, _ := c.Get("TRIGGER"); p.Value != "" {
+			if d, ok := p.Duration(); ok && d > 0 || strings.EqualFold(p.Params["RELATED"], "END") {
+				mt.lose("a reminder after it has begun")
+			}
+		}
+	}
+}
+
+// compare finds what the message says otherwise than its calendar: what is shown
+// is what the message says.
+func (c *converter) compare(mt *meeting, m *message.Message, l *message.Layout) error {
+	h := mt.header
+	if summary := mt.event.Text("SUMMARY"); oneLine(h.Text("Subject")) != "" && !says(h.Text("Subject"), summary) {
+		mt.lose("its summary is not that of the message: %.100q", oneLine(summary))
+	}
+	if keywords := mt.event.All("CATEGORIES"); len(keywords) > 0 && h.Text("Keywords") != "" {
+		for _, p := range keywords {
+			for _, k := range p.Texts() {
+				if !says(h.Text("Keywords"), k) {
+					mt.lose("a category: %.60q", k)
+				}
+			}
+		}
+	}
+	if p, ok := mt.event.Get("X-ALT-DESC"); ok && l.HTML == nil && strings.EqualFold(p.Params["FMTTYPE"], "text/html") {
+		mt.lose("its formatted description")
+	}
+	description := mt.description()
+	if strings.TrimSpace(description) == "" || l.Plain == nil && l.HTML == nil {
+		return nil
+	}
+	part := l.Plain
+	if part == nil {
+		part = l.HTML
+	}
+	text, err := m.Text(part, maxPlainInBody)
+	if err != nil {
+		return err
+	}
+	body := text.String
+	if part == l.HTML {
+		var b strings.Builder
+		if err := htmlText(&b, strings.NewReader(body)); err != nil {
+			return err
+		}
+		body = b.String()
+	}
+	if strings.TrimSpace(body) != "" && !says(body, description) {
+		mt.lose("its description is not in the text of the message")
+	}
+	return nil
+}
+
+// description is what the event is about (MS-OXCMAIL 2.2.3.3.2, rule 4).
+func (mt *meeting) description() string {
+	if s := mt.event.Text("DESCRIPTION"); strings.TrimSpace(s) != "" {
+		return s
+	}
+	return mt.event.Text("COMMENT")
+}
+
+// says reports whether a text has the letters and digits of another in it.
+func says(text, part string) bool { return strings.Contains(essence(text), essence(part)) }
+
+func essence(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsLetter(r) || unicode.IsDigit(r) {
+			return unicode.ToLower(r)
+		}
+		return -1
+	}, s)
+}
+
+// globalObjectID returns PidLidGlobalObjectId for a UID, with the date of the
+// instance that it is of (MS-OXOCAL 2.2.1.27, MS-OXCICAL 2.1.3.1.1.20.26).
+func globalObjectID(uid, date string) []byte {
+	class := []byte{4, 0, 0, 0, 0x82, 0, 0xE0, 0, 0x74, 0xC5, 0xB7, 0x10, 0x1A, 0x82, 0xE0, 8}
+	id, err := hex.DecodeString(uid)
+	if err != nil || len(uid) < 82 || !strings.HasPrefix(string(id), string(class)) {
+		data := append([]byte("vCal-Uid\x01\x00\x00\x00"), uid...)
+		data = append(data, 0)
+		id = append(class, make([]byte, 4+8+8)...)
+		id = binary.LittleEndian.AppendUint32(id, uint32(len(data)))
+		id = append(id, data...)
+	}
+	if date != "" {
+		copy(id[16:20], date)
+	}
+	return id
+}
+
+// cleanObjectID is PidLidCleanGlobalObjectId, which all instances have.
+func cleanObjectID(id []byte) []byte {
+	id = slices.Clone(id)
+	clear(id[16:20])
+	return id
+}
+
+// windows1252 returns a text for those that know no Unicode.
+func windows1252(s string) []byte {
+	b, err := encoding.ReplaceUnsupported(charmap.Windows1252.NewEncoder()).Bytes([]byte(strings.ToValidUTF8(s, "?")))
+	if err != nil {
+		return nil
+	}
+	for i := range b {
+		if b[i] == 0x1A {
+			b[i] = '?'
+		}
+	}
+	return b
+}
+
+// addressesOf returns the bare addresses of a field.
+func addressesOf(h *message.Header, name string) (out []string) {
+	for _, a := range h.AddressList(name) {
+		out = append(out, a.Address)
+	}
+	return out
+}
