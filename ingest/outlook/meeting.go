@@ -39,8 +39,10 @@ type meeting struct {
 
 	proposedStart, proposedEnd time.Time
 
-	instances []instance // of the series, that differ
-	header    *message.Header
+	instances   []instance // of the series, that differ
+	inInstances int        // attendees of those
+	zones       *zones
+	header      *message.Header
 
 	guests   []guest
 	known    map[string]int // guests by their addresses in lower case
@@ -70,7 +72,9 @@ const (
 	busyBusy       = 2
 	notResponded   = 5
 	maxGuests      = 10_000
+	maxCategories  = 200
 	maxPlainInBody = 1 << 20
+	maxLost        = 20 // that are named
 )
 
 // meeting reads the invitation that a message is, nil if it is none or one that
@@ -115,7 +119,7 @@ func (c *converter) meeting(m *message.Message, root *message.Part, place string
 	}
 	mt.whole = len(mt.lost) == 0
 	if !mt.whole {
-		for _, s := range slices.Compact(mt.lost) {
+		for _, s := range mt.lost {
 			c.lose(place, "the calendar is an attachment too: %s", s)
 		}
 	}
@@ -150,8 +154,8 @@ func calendarPart(l *message.Layout) (part *message.Part, several bool) {
 
 // lose says of something in the calendar that Outlook has nothing for it.
 func (mt *meeting) lose(format string, args ...any) {
-	if len(mt.lost) < 20 {
-		mt.lost = append(mt.lost, fmt.Sprintf(format, args...))
+	if s := fmt.Sprintf(format, args...); len(mt.lost) < maxLost && !slices.Contains(mt.lost, s) {
+		mt.lost = append(mt.lost, s)
 	}
 }
 
@@ -207,12 +211,13 @@ func (mt *meeting) read(calendar *ical.Calendar) error {
 			mt.lose("Outlook has nothing for its %.60s", p.Name)
 		}
 	}
-	if err := mt.times(calendar); err != nil {
+	mt.zones = newZones(&calendar.Component)
+	if err := mt.times(); err != nil {
 		return err
 	}
 	mt.people()
 	mt.fit()
-	mt.recur(calendar, changed)
+	mt.recur(changed)
 	mt.unmapped()
 	return nil
 }
@@ -275,7 +280,7 @@ func replier(attendees []ical.Property, h *message.Header) (ical.Property, bool)
 }
 
 // times reads when the appointment is (MS-OXCICAL 2.1.3.1.1.20.8, .10).
-func (mt *meeting) times(calendar *ical.Calendar) error {
+func (mt *meeting) times() error {
 	p, _ := mt.event.Get("DTSTART")
 	start, ok := p.Time()
 	if !ok || start.Wall.Year() >= endOfTime {
@@ -290,11 +295,11 @@ func (mt *meeting) times(calendar *ical.Calendar) error {
 	}
 	mt.allDay = mt.isAllDay(start, end)
 	floats := start.Floating()
-	mt.zone = mt.zoneFor(calendar, start)
+	mt.zone = mt.zoneFor(start)
 	mt.start = mt.instant(start, mt.zone)
 	mt.endZone = mt.zone
 	if !end.Floating() {
-		mt.endZone = mt.zoneFor(calendar, end)
+		mt.endZone = mt.zoneFor(end)
 	}
 	mt.end = mt.instant(end, mt.endZone)
 	if floats && !mt.allDay {
@@ -310,7 +315,7 @@ func (mt *meeting) times(calendar *ical.Calendar) error {
 		for i, name := range []string{"X-MS-OLK-ORIGINALSTART", "X-MS-OLK-ORIGINALEND"} {
 			p, _ := mt.event.Get(name)
 			if t, ok := p.Time(); ok {
-				whole[i] = mt.instant(t, mt.zoneFor(calendar, t))
+				whole[i] = mt.instant(t, mt.zoneFor(t))
 			}
 		}
 		if !whole[0].IsZero() && !whole[1].Before(whole[0]) {
@@ -323,7 +328,7 @@ func (mt *meeting) times(calendar *ical.Calendar) error {
 			mt.lose("which instances of the series it is of: %.60q", p.Value)
 		}
 		if good {
-			z := mt.zoneFor(calendar, t)
+			z := mt.zoneFor(t)
 			mt.original = mt.instant(t, z)
 			local := t.Wall
 			if t.UTC && mt.zone != nil {
@@ -367,33 +372,15 @@ func (mt *meeting) isAllDay(start, end ical.Time) bool {
 	return midnights && (start.Floating() && end.Floating() || said && !start.UTC)
 }
 
-// zoneFor returns the zone of a time, nil if it is in UTC. One of no zone is in
-// that of the calendar, which may have one only.
-func (mt *meeting) zoneFor(calendar *ical.Calendar, t ical.Time) *zone {
-	tzid := t.Zone
-	switch {
-	case t.UTC:
+// zoneFor returns the zone of a time, nil if it is in UTC.
+func (mt *meeting) zoneFor(t ical.Time) *zone {
+	if t.UTC {
 		return nil
-	case tzid == "":
-		tzid = calendar.Text("X-WR-TIMEZONE")
-		var defined []string
-		for _, c := range calendar.Components {
-			if c.Name == "VTIMEZONE" {
-				defined = append(defined, strings.TrimSpace(c.Text("TZID")))
-			}
-		}
-		if len(defined) == 1 {
-			tzid = defined[0]
-		}
-		if tzid == "" {
-			return utcZone()
-		}
 	}
-	if z := zoneOf(&calendar.Component, tzid, t.Wall.Year()); z != nil {
-		return z
+	z, known := mt.zones.get(t.Zone, t.Wall.Year())
+	if !known {
+		mt.lose("the time zone %.60q is not known: its times are taken as those of %s", t.Zone, z.tzid)
 	}
-	z := offsetZone(tzid)
-	mt.lose("the time zone %.60q is not known: its times are taken as those of %s", tzid, z.tzid)
 	return z
 }
 
@@ -537,7 +524,7 @@ func (mt *meeting) attend(o *object, a message.Address) {
 }
 
 // recur reads the series that the appointment is (MS-OXCICAL 2.1.3.2).
-func (mt *meeting) recur(calendar *ical.Calendar, changed []*ical.Component) {
+func (mt *meeting) recur(changed []*ical.Component) {
 	rules := slices.Concat(mt.event.All("RRULE"), mt.event.All("X-MICROSOFT-RRULE"))
 	if len(rules) == 0 {
 		for range changed {
@@ -590,13 +577,13 @@ func (mt *meeting) recur(calendar *ical.Calendar, changed []*ical.Component) {
 			mt.lose("%.60q are no dates", p.Value)
 		}
 		for _, t := range times {
-			if d := dayOf(mt.local(calendar, t)); series.has(d) {
+			if d := dayOf(mt.local(t)); series.has(d) {
 				series.deleted = append(series.deleted, d)
 			}
 		}
 	}
 	for _, c := range changed {
-		mt.change(calendar, c)
+		mt.change(c)
 	}
 	slices.SortFunc(series.deleted, time.Time.Compare)
 	series.deleted = slices.CompactFunc(series.deleted, time.Time.Equal)
@@ -604,19 +591,19 @@ func (mt *meeting) recur(calendar *ical.Calendar, changed []*ical.Component) {
 }
 
 // local returns a time in the zone of the series.
-func (mt *meeting) local(calendar *ical.Calendar, t ical.Time) time.Time {
+func (mt *meeting) local(t ical.Time) time.Time {
 	if t.Date || t.Floating() {
 		return t.Wall
 	}
 	if mt.zone.tzid == t.Zone {
 		return t.Wall
 	}
-	return mt.zone.wall(mt.instant(t, mt.zoneFor(calendar, t)))
+	return mt.zone.wall(mt.instant(t, mt.zoneFor(t)))
 }
 
 // change takes an instance that differs from the series (MS-OXCICAL
 // 2.1.3.1.1.20.20).
-func (mt *meeting) change(calendar *ical.Calendar, c *ical.Component) {
+func (mt *meeting) change(c *ical.Component) {
 	id, _ := c.Get("RECURRENCE-ID")
 	original, ok := id.Time()
 	p, _ := c.Get("DTSTART")
@@ -629,7 +616,7 @@ func (mt *meeting) change(calendar *ical.Calendar, c *ical.Component) {
 	if start.Wall.Year() >= endOfTime || end.Wall.Year() >= endOfTime {
 		err = errNoTime
 	}
-	day := dayOf(mt.local(calendar, original))
+	day := dayOf(mt.local(original))
 	switch {
 	case err != nil || !mt.series.has(day):
 		mt.lose("an instance that is not one of the series: %.60q", id.Value)
@@ -645,12 +632,16 @@ func (mt *meeting) change(calendar *ical.Calendar, c *ical.Component) {
 	if c.Word("STATUS") == "CANCELLED" {
 		return
 	}
-	sub := &meeting{method: mt.method, state: mt.state, response: mt.response, event: c, header: mt.header}
-	if err := sub.times(calendar); err != nil {
+	sub := &meeting{method: mt.method, state: mt.state, response: mt.response, event: c, header: mt.header, zones: mt.zones}
+	if err := sub.times(); err != nil {
 		mt.lose("an instance that differs: %v", err)
 		return
 	}
 	sub.people()
+	if mt.inInstances += len(sub.guests); mt.inInstances > maxObjects {
+		sub.guests, sub.known = nil, nil
+		mt.lose("attendees of instances past %d", maxObjects)
+	}
 	sub.unmapped()
 	mt.lost = append(mt.lost, sub.lost...)
 	e := exception{original: day.Add(mt.clock()), start: mt.zone.wall(sub.start), end: mt.zone.wall(sub.end), allDay: sub.allDay}
@@ -754,6 +745,8 @@ var vendors = []string{"X-MICROSOFT-", "X-MS-OLK-", "X-LOTUS-", "X-ENTOURAGE", "
 
 // unmapped names what the event has that no property of Outlook takes.
 func (mt *meeting) unmapped() {
+	_, recurs := mt.event.Get("RRULE")
+	description := mt.description()
 	for _, p := range mt.event.Properties {
 		known := mapsToNothing[p.Name]
 		for _, v := range vendors {
@@ -761,10 +754,10 @@ func (mt *meeting) unmapped() {
 		}
 		switch {
 		case p.Name == "RDATE" || p.Name == "EXRULE":
-			if mt.series == nil && len(mt.event.All("RRULE")) == 0 {
+			if !recurs {
 				mt.lose("it has further dates")
 			}
-		case p.Name == "COMMENT" && p.Text() == mt.description():
+		case p.Name == "COMMENT" && p.Text() == description:
 		case !known && strings.TrimSpace(p.Value) != "":
 			mt.lose("Outlook has nothing for its %.60s", p.Name)
 		}
@@ -797,13 +790,17 @@ func (c *converter) compare(mt *meeting, m *message.Message, l *message.Layout) 
 	if summary := mt.event.Text("SUMMARY"); oneLine(h.Text("Subject")) != "" && !says(h.Text("Subject"), summary) {
 		mt.lose("its summary is not that of the message: %.100q", oneLine(summary))
 	}
-	if keywords := mt.event.All("CATEGORIES"); len(keywords) > 0 && h.Text("Keywords") != "" {
-		for _, p := range keywords {
-			for _, k := range p.Texts() {
-				if !says(h.Text("Keywords"), k) {
-					mt.lose("a category: %.60q", k)
-				}
-			}
+	categories := mt.categories()
+	if len(categories) > maxCategories {
+		mt.lose("%d categories more than %d", len(categories)-maxCategories, maxCategories)
+	}
+	if keywords := h.Text("Keywords"); keywords != "" {
+		known := map[string]bool{}
+		for k := range strings.SplitSeq(keywords, ",") {
+			known[essence(k)] = true
+		}
+		if slices.ContainsFunc(categories, func(k string) bool { return !known[essence(k)] }) {
+			mt.lose("its categories are not those of the message")
 		}
 	}
 	if p, ok := mt.event.Get("X-ALT-DESC"); ok && l.HTML == nil && strings.EqualFold(p.Params["FMTTYPE"], "text/html") {
@@ -833,6 +830,14 @@ func (c *converter) compare(mt *meeting, m *message.Message, l *message.Layout) 
 		mt.lose("its description is not in the text of the message")
 	}
 	return nil
+}
+
+// categories are those of the event.
+func (mt *meeting) categories() (out []string) {
+	for _, p := range mt.event.All("CATEGORIES") {
+		out = append(out, p.Texts()...)
+	}
+	return out
 }
 
 // description is what the event is about (MS-OXCMAIL 2.2.3.3.2, rule 4).

@@ -389,10 +389,8 @@ func (mt *meeting) said(o *object, h *message.Header) {
 		o.override(pidTagSensitivity, sensitivity)
 	}
 	o.namedBool(pidLidPrivate, sensitivity == 2)
-	var categories []string
-	for _, p := range e.All("CATEGORIES") {
-		categories = append(categories, p.Texts()...)
-	}
+	categories := mt.categories()
+	categories = categories[:min(len(categories), maxCategories)]
 	if t, ok := o.named(pidNameKeywords, typeStrings); ok && len(categories) > 0 && !o.have[t.id()] {
 		o.texts(t, categories)
 	}

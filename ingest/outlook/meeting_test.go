@@ -517,25 +517,40 @@ func TestHostileCalendars(t *testing.T) {
 		}
 		return b.String()
 	}
+	repeat := func(n int, format string) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, format, i+1)
+		}
+		return b.String()
+	}
 	for name, event := range map[string]string{
-		"every second":       "DTSTART:20260105T090000Z\nRRULE:FREQ=SECONDLY;COUNT=2147483647",
-		"many instances":     "DTSTART:20260105T090000Z\nRRULE:FREQ=DAILY;COUNT=2147483647",
-		"a date far off":     "DTSTART:20260105T090000Z\nRRULE:FREQ=DAILY;UNTIL=44991231",
-		"a large interval":   "DTSTART:20260105T090000Z\nRRULE:FREQ=DAILY;INTERVAL=2147483647;COUNT=3",
-		"a larger one":       "DTSTART:20260105T090000Z\nRRULE:FREQ=YEARLY;INTERVAL=99999999999999999999",
-		"no interval":        "DTSTART:20260105T090000Z\nRRULE:FREQ=MONTHLY;INTERVAL=0",
-		"never":              "DTSTART:20260105T090000Z\nRRULE:FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30",
-		"before it starts":   "DTSTART:20260105T090000Z\nRRULE:FREQ=DAILY;UNTIL=20200101T000000Z",
-		"the fifth Monday":   "DTSTART:20260105T090000Z\nRRULE:FREQ=MONTHLY;BYDAY=5MO",
-		"many times":         "DTSTART:20260105T090000Z\nRRULE:FREQ=DAILY;BYHOUR=9,10",
-		"the end of time":    "DTSTART:99991231T235959Z\nDTEND:99991231T235959Z",
-		"long":               "DTSTART:20260105T090000Z\nDURATION:P999999999W",
-		"until 9999":         "DTSTART:20260105T090000Z\nDTEND:99991231T000000Z",
-		"backwards":          "DTSTART:20260105T090000Z\nDTEND:20250105T090000Z",
-		"no time":            "DTSTART:soon",
-		"attendees":          "DTSTART:20260105T090000Z\n" + attendees(3000),
-		"many attendees":     "DTSTART:20260105T090000Z\n" + attendees(12000),
-		"exceptions":         "DTSTART;VALUE=DATE:20260105\nRRULE:FREQ=DAILY" + exceptions(1500),
+		"every second":     "DTSTART:20260105T090000Z\nRRULE:FREQ=SECONDLY;COUNT=2147483647",
+		"many instances":   "DTSTART:20260105T090000Z\nRRULE:FREQ=DAILY;COUNT=2147483647",
+		"a date far off":   "DTSTART:20260105T090000Z\nRRULE:FREQ=DAILY;UNTIL=44991231",
+		"a large interval": "DTSTART:20260105T090000Z\nRRULE:FREQ=DAILY;INTERVAL=2147483647;COUNT=3",
+		"a larger one":     "DTSTART:20260105T090000Z\nRRULE:FREQ=YEARLY;INTERVAL=99999999999999999999",
+		"no interval":      "DTSTART:20260105T090000Z\nRRULE:FREQ=MONTHLY;INTERVAL=0",
+		"never":            "DTSTART:20260105T090000Z\nRRULE:FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30",
+		"before it starts": "DTSTART:20260105T090000Z\nRRULE:FREQ=DAILY;UNTIL=20200101T000000Z",
+		"the fifth Monday": "DTSTART:20260105T090000Z\nRRULE:FREQ=MONTHLY;BYDAY=5MO",
+		"many times":       "DTSTART:20260105T090000Z\nRRULE:FREQ=DAILY;BYHOUR=9,10",
+		"the end of time":  "DTSTART:99991231T235959Z\nDTEND:99991231T235959Z",
+		"long":             "DTSTART:20260105T090000Z\nDURATION:P999999999W",
+		"until 9999":       "DTSTART:20260105T090000Z\nDTEND:99991231T000000Z",
+		"backwards":        "DTSTART:20260105T090000Z\nDTEND:20250105T090000Z",
+		"no time":          "DTSTART:soon",
+		"attendees":        "DTSTART:20260105T090000Z\n" + attendees(3000),
+		"many attendees":   "DTSTART:20260105T090000Z\n" + attendees(12000),
+		"exceptions":       "DTSTART;VALUE=DATE:20260105\nRRULE:FREQ=DAILY" + exceptions(1500),
+		"many zones": "DTSTART:20260105T090000Z\nRRULE:FREQ=DAILY" + repeat(10_000, "\nEXDATE;TZID=z%d:20260106T090000") +
+			"\nEND:VEVENT" + repeat(8_000, "\nBEGIN:VTIMEZONE\nTZID:y%d\nEND:VTIMEZONE") + "\nBEGIN:VALARM",
+		"many dates":           "DTSTART:20260105T090000Z" + repeat(20_000, "\nRDATE:20260106T09%04dZ"),
+		"many categories":      "DTSTART:20260105T090000Z" + repeat(30_000, "\nCATEGORIES:c%d,d"),
+		"lines that are none":  "DTSTART:20260105T090000Z\n" + strings.Repeat("a\n", 400_000),
+		"lines without colons": "DTSTART:20260105T090000Z\nX" + strings.Repeat("\n\n=", 200_000),
+		"attendees of instances": "DTSTART;VALUE=DATE:20260105\nRRULE:FREQ=DAILY" + repeat(28, "\nEND:VEVENT\nBEGIN:VEVENT\nUID:1\nRECURRENCE-ID;VALUE=DATE:202602%02d\nDTSTART;VALUE=DATE:20260206\n"+
+			strings.ReplaceAll(attendees(200), "%", "%%")),
 		"a long name":        "DTSTART;TZID=" + strings.Repeat("x", 100_000) + ":20260105T090000",
 		"an offset":          "DTSTART;TZID=(UTC+99:99) x:20260105T090000",
 		"a zone in a folder": "DTSTART;TZID=../../../etc/passwd:20260105T090000",

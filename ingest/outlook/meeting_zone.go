@@ -165,14 +165,63 @@ func offsetZone(tzid string) *zone {
 	return &zone{name: name, tzid: name, rule: zoneRule{bias: bias}}
 }
 
-// zoneOf returns the zone of that name in a year: as the calendar defines it, else
-// as its name does; nil if nothing does.
-func zoneOf(calendar *ical.Component, tzid string, year int) *zone {
-	name := windowsName(tzid)
+// zones are those of a calendar.
+type zones struct {
+	defined map[string]*ical.Component // by the TZID, in lower case
+	none    string                     // the name of that of times without one
+	found   map[zoneKey]*zone
+}
+
+type zoneKey struct {
+	tzid string
+	year int
+}
+
+// maxZones is how many zones and years of a calendar are looked for.
+const maxZones = 100
+
+func newZones(calendar *ical.Component) *zones {
+	z := &zones{defined: map[string]*ical.Component{}, found: map[zoneKey]*zone{}, none: calendar.Text("X-WR-TIMEZONE")}
+	last := ""
 	for _, c := range calendar.Components {
-		if c.Name != "VTIMEZONE" || !strings.EqualFold(strings.TrimSpace(c.Text("TZID")), tzid) {
+		if c.Name != "VTIMEZONE" {
 			continue
 		}
+		last = strings.TrimSpace(c.Text("TZID"))
+		if key := strings.ToLower(last); z.defined[key] == nil {
+			z.defined[key] = c
+		}
+	}
+	if len(z.defined) == 1 {
+		z.none = last
+	}
+	return z
+}
+
+// get returns the zone of that name in a year: as the calendar defines it, else as
+// its name does. If nothing does, known is false, and it is the offset that its
+// name has in it, else UTC.
+func (z *zones) get(tzid string, year int) (found *zone, known bool) {
+	if tzid == "" {
+		if tzid = z.none; tzid == "" {
+			return utcZone(), true
+		}
+	}
+	key := zoneKey{tzid, year}
+	found, looked := z.found[key]
+	if !looked && len(z.found) < maxZones {
+		found = z.find(tzid, year)
+		z.found[key] = found
+	}
+	if found == nil {
+		return offsetZone(tzid), false
+	}
+	return found, true
+}
+
+func (z *zones) find(tzid string, year int) *zone {
+	name := windowsName(tzid)
+	if c := z.defined[strings.ToLower(strings.TrimSpace(tzid))]; c != nil {
 		if r, ok := vtimezone(c, year); ok {
 			return &zone{name: either(name, tzid), tzid: tzid, rule: r}
 		}

@@ -70,7 +70,7 @@ func unfold(text string) func(yield func(string, int) bool) {
 	return func(yield func(string, int) bool) {
 		var line strings.Builder
 		n := 0
-		started := false
+		started, closed := false, false
 		for len(text) > 0 {
 			end := strings.IndexAny(text, "\r\n")
 			raw, rest := text, ""
@@ -86,7 +86,7 @@ func unfold(text string) func(yield func(string, int) bool) {
 			case started && raw != "" && (raw[0] == ' ' || raw[0] == '\t'):
 				line.WriteString(raw[1:])
 				continue
-			case started && raw != "" && !begins(raw) && !bracket(line.String()):
+			case started && raw != "" && !begins(raw) && !closed:
 				line.WriteString(raw)
 				continue
 			case strings.TrimSpace(raw) == "":
@@ -95,7 +95,7 @@ func unfold(text string) func(yield func(string, int) bool) {
 			if started && !yield(line.String(), n) {
 				return
 			}
-			started = true
+			started, closed = true, bracket(raw)
 			line.Reset()
 			line.WriteString(raw)
 		}
