@@ -4,11 +4,14 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/tools/txtar"
 
 	"postroom/ingest/outlook"
 )
@@ -595,4 +598,35 @@ func TestCalendarAsFile(t *testing.T) {
 	if c := readMsg(t, b); report.Class != "IPM.Schedule.Meeting.Request" || len(report.Losses) > 0 || c.values["attach0/3707001F"] != "invite.ics" || c.values["attach1/3707001F"] != "" {
 		t.Errorf("%+v", report)
 	}
+}
+
+// FuzzCalendar: of any calendar a file is made that is as it has to be, and either
+// all of the calendar is in it, or it is attached.
+func FuzzCalendar(f *testing.F) {
+	fixtures, err := filepath.Glob("testdata/*.txtar")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, name := range fixtures {
+		a, err := txtar.ParseFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		if _, calendar, ok := strings.Cut(string(a.Files[0].Data), "BEGIN:VCALENDAR"); ok {
+			f.Add("BEGIN:VCALENDAR" + calendar)
+		}
+	}
+	f.Fuzz(func(t *testing.T, calendar string) {
+		raw := "From: a@example.com\r\nContent-Type: text/calendar; method=REQUEST; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" + calendar
+		b, report := convert(t, []byte(raw), outlook.Options{})
+		c := readMsg(t, b)
+		if attached := c.values["attach0/370E001F"] == "text/calendar"; attached != (len(report.Losses) > 0) && calendar != "" {
+			t.Errorf("attached %v, losses %v", attached, report.Losses)
+		}
+		if b, ok := c.raw[recurKey]; ok {
+			if p := decodePattern(t, b); p.remaining != 0 || len(p.exceptions) != len(p.modified) || !p.is(dateOf(p.startDate)) {
+				t.Errorf("%+v", p)
+			}
+		}
+	})
 }
