@@ -68,6 +68,7 @@ var (
 	pidLidCommonStart        = common(0x8516)
 	pidLidCommonEnd          = common(0x8517)
 	pidLidReminderSignalTime = common(0x8560)
+	pidLidSideEffects        = common(0x8510)
 )
 
 const (
@@ -175,6 +176,9 @@ func (mt *meeting) properties(c *converter, o *object, h *message.Header, place 
 		icon++
 	}
 	o.int32(pidTagIconIndex, icon)
+	if mt.method == "PUBLISH" {
+		o.namedInt32(pidLidSideEffects, 0x171) // what Outlook has for all appointments
+	}
 	if mt.method == "REQUEST" {
 		o.namedText(pidLidAppointmentMessageClass, "IPM.Appointment")
 		kind := int32(1) // the first request

@@ -131,8 +131,11 @@ func (z *zone) definition(flags uint16) []byte {
 	b = append(b, 2, 1)
 	b = le.AppendUint16(b, 0x3E)
 	b = le.AppendUint16(b, flags)
-	b = le.AppendUint16(b, 1601)
-	b = append(b, make([]byte, 14)...)
+	// From the beginning of time on: Outlook has a whole SYSTEMTIME, of which the
+	// specification knows the year only.
+	for _, n := range []uint16{1601, 1, 0, 1, 0, 0, 0, 0} {
+		b = le.AppendUint16(b, n)
+	}
 	r := z.rule
 	for _, bias := range []int32{r.bias, r.standard, r.daylight} {
 		b = le.AppendUint32(b, uint32(bias))
