@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -43,6 +44,7 @@ type meeting struct {
 	inInstances int        // attendees of those
 	zones       *zones
 	header      *message.Header
+	from        map[string]bool // addresses of From and Sender, in lower case
 
 	guests   []guest
 	known    map[string]int // guests by their addresses in lower case
@@ -61,16 +63,21 @@ type guest struct {
 	respond bool // is asked to
 }
 
-// Flags of PidLidAppointmentStateFlags and PidTagRecipientFlags.
+// Values of PidLidAppointmentStateFlags, PidTagRecipientFlags, PidLidBusyStatus and
+// PidLidResponseStatus (MS-OXOCAL 2.2.1.10, 2.2.4.10.1, 2.2.1.2, 2.2.1.11).
 const (
-	stateMeeting   = 1
-	stateReceived  = 2
-	stateCanceled  = 4
-	sendable       = 1
-	organizer      = 2
-	busyTentative  = 1
-	busyBusy       = 2
-	notResponded   = 5
+	stateMeeting  = 1
+	stateReceived = 2
+	stateCanceled = 4
+	sendable      = 1
+	organizer     = 2
+	busyTentative = 1
+	busyBusy      = 2
+	notResponded  = 5
+)
+
+// Bounds of what is read of a calendar.
+const (
 	maxGuests      = 10_000
 	maxCategories  = 200
 	maxPlainInBody = 1 << 20
@@ -103,7 +110,10 @@ func (c *converter) meeting(m *message.Message, root *message.Part, place string
 		return why("it has more than %d bytes", maxCalendar)
 	}
 	calendar := ical.Parse(text.String)
-	mt := &meeting{part: part, header: root.Header}
+	mt := &meeting{part: part, header: root.Header, from: map[string]bool{}}
+	for _, a := range slices.Concat(addressesOf(root.Header, "From"), addressesOf(root.Header, "Sender")) {
+		mt.from[strings.ToLower(a)] = true
+	}
 	mt.method = calendar.Word("METHOD")
 	if mt.method == "" {
 		mt.method = strings.ToUpper(strings.TrimSpace(part.Params["method"]))
@@ -207,7 +217,7 @@ func (mt *meeting) read(calendar *ical.Calendar) error {
 		return err
 	}
 	for _, p := range calendar.Properties {
-		if !mapsToNothing["CALENDAR "+p.Name] && !strings.HasPrefix(p.Name, "X-") {
+		if !covered["CALENDAR "+p.Name] && !strings.HasPrefix(p.Name, "X-") {
 			mt.lose("Outlook has nothing for its %.60s", p.Name)
 		}
 	}
@@ -234,7 +244,7 @@ func (mt *meeting) classify() error {
 		mt.class, mt.icon = prefix+"Canceled", 0x408
 		mt.state, mt.response = stateMeeting|stateReceived|stateCanceled, notResponded
 	case "REPLY", "COUNTER":
-		p, ok := replier(attendees, mt.header)
+		p, ok := mt.replier(attendees)
 		if !ok {
 			return fmt.Errorf("it is a reply, and does not say whose")
 		}
@@ -263,17 +273,13 @@ func (mt *meeting) classify() error {
 }
 
 // replier returns the attendee whose reply it is.
-func replier(attendees []ical.Property, h *message.Header) (ical.Property, bool) {
+func (mt *meeting) replier(attendees []ical.Property) (ical.Property, bool) {
 	if len(attendees) == 1 {
 		return attendees[0], true
 	}
-	for _, name := range []string{"From", "Sender"} {
-		for _, a := range addressesOf(h, name) {
-			for _, p := range attendees {
-				if strings.EqualFold(p.Address(), a) {
-					return p, true
-				}
-			}
+	for _, p := range attendees {
+		if mt.from[strings.ToLower(p.Address())] {
+			return p, true
 		}
 	}
 	return ical.Property{}, false
@@ -433,10 +439,8 @@ func (mt *meeting) people() {
 			mt.lose("the organiser has no address of mail")
 			return
 		}
-		for _, a := range slices.Concat(addressesOf(mt.header, "From"), addressesOf(mt.header, "Sender")) {
-			if strings.EqualFold(a, g.address.Address) {
-				return // who the message is from
-			}
+		if mt.from[strings.ToLower(g.address.Address)] {
+			return
 		}
 		if i, ok := mt.known[strings.ToLower(g.address.Address)]; ok {
 			mt.guests[i].flags |= organizer
@@ -491,11 +495,7 @@ func (mt *meeting) further() (list [4][]message.Address) {
 		}
 	}
 	if mt.method == "REPLY" || mt.method == "COUNTER" { // the attendee is who it is from
-		for _, name := range []string{"From", "Sender"} {
-			for _, a := range addressesOf(mt.header, name) {
-				seen[strings.ToLower(a)] = true
-			}
-		}
+		maps.Copy(seen, mt.from)
 	}
 	for _, g := range mt.guests {
 		if key := strings.ToLower(g.address.Address); !seen[key] {
@@ -632,7 +632,7 @@ func (mt *meeting) change(c *ical.Component) {
 	if c.Word("STATUS") == "CANCELLED" {
 		return
 	}
-	sub := &meeting{method: mt.method, state: mt.state, response: mt.response, event: c, header: mt.header, zones: mt.zones}
+	sub := &meeting{method: mt.method, state: mt.state, response: mt.response, event: c, header: mt.header, from: mt.from, zones: mt.zones}
 	if err := sub.times(); err != nil {
 		mt.lose("an instance that differs: %v", err)
 		return
@@ -643,7 +643,9 @@ func (mt *meeting) change(c *ical.Component) {
 		mt.lose("attendees of instances past %d", maxObjects)
 	}
 	sub.unmapped()
-	mt.lost = append(mt.lost, sub.lost...)
+	for _, s := range sub.lost {
+		mt.lose("%s", s)
+	}
 	e := exception{original: day.Add(mt.clock()), start: mt.zone.wall(sub.start), end: mt.zone.wall(sub.end), allDay: sub.allDay}
 	if s := oneLine(c.Text("SUMMARY")); s != oneLine(mt.event.Text("SUMMARY")) {
 		e.flags, e.subject = e.flags|overrideSubject, cut(s)
@@ -723,9 +725,9 @@ func (mt *meeting) busy() int32 {
 	return b
 }
 
-// mapsToNothing has the properties of calendars and events that Outlook has
-// something for, or that say nothing that a person would miss.
-var mapsToNothing = func() map[string]bool {
+// covered has the properties of calendars and events that properties of Outlook
+// take, or that say nothing that a person would miss.
+var covered = func() map[string]bool {
 	set := map[string]bool{}
 	for name := range strings.FieldsSeq(`METHOD PRODID VERSION CALSCALE`) {
 		set["CALENDAR "+name] = true
@@ -748,7 +750,7 @@ func (mt *meeting) unmapped() {
 	_, recurs := mt.event.Get("RRULE")
 	description := mt.description()
 	for _, p := range mt.event.Properties {
-		known := mapsToNothing[p.Name]
+		known := covered[p.Name]
 		for _, v := range vendors {
 			known = known || strings.HasPrefix(p.Name, v)
 		}

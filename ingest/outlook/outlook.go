@@ -64,15 +64,17 @@ var messageClass = cfb.CLSID{0x0B, 0x0D, 0x02, 0, 0, 0, 0, 0, 0xC0, 0, 0, 0, 0, 
 // The file holds the properties that MS-OXCMAIL 2.2.3 derives from the message,
 // with the texts in Unicode; HTML in its own bytes and code page, unless Windows
 // has none for it; each attachment with the bytes that were attached; each
-// attached message as a message of its own, at any depth; and of a message that
-// is signed or encrypted with S/MIME the protected bytes as they stand. The
+// attached message as a message of its own, at any depth; an invitation as the
+// meeting message or appointment that Outlook makes of it (MS-OXCICAL), with its
+// calendar attached unless all of that is in properties; and of a message that is
+// signed or encrypted with S/MIME the protected bytes as they stand. The
 // message is never one to be edited and sent (mfUnsent). What cannot be mapped is
 // attached as a file or stands in the transport headers, and Report.Losses names
 // it.
 //
 // The same message and options make the same bytes. Memory depends on the number
-// of parts, recipients and header fields, and on none of their contents: these
-// are read and written as streams.
+// of parts, recipients and header fields, and on none of their contents but that
+// of a calendar (at most 1 MiB of it): these are read and written as streams.
 //
 // The error is one of the context, of w, or of the raw bytes of the message; or
 // it is cfb.ErrTooLarge: the file would exceed 2 GiB. After an error w holds
