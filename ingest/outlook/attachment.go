@@ -82,8 +82,6 @@ func (c *converter) contents(m *message.Message, root *message.Part, place strin
 func (c *converter) special(root *message.Part, place string) {
 	for p := range within(root) {
 		switch p.Type {
-		case "multipart/report":
-			c.lose(place, "the message is a report: what it reports is in its attachments")
 		case "text/calendar":
 			c.lose(place, "an invitation or appointment is an attachment")
 		case "application/ms-tnef", "application/vnd.ms-tnef":

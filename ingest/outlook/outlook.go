@@ -66,8 +66,9 @@ var messageClass = cfb.CLSID{0x0B, 0x0D, 0x02, 0, 0, 0, 0, 0, 0xC0, 0, 0, 0, 0, 
 // has none for it; each attachment with the bytes that were attached; each
 // attached message as a message of its own, at any depth; and of a message that
 // is signed or encrypted with S/MIME the protected bytes as they stand. The
-// message is never one to be edited and sent (mfUnsent). What cannot be mapped is
-// attached as a file or stands in the transport headers, and Report.Losses names
+// recipients of a delivery report are those of whom it reports. The message is
+// never one to be edited and sent (mfUnsent). What cannot be mapped is attached
+// as a file or stands in the transport headers, and Report.Losses names
 // it.
 //
 // The same message and options make the same bytes. Memory depends on the number
@@ -130,6 +131,14 @@ func (c *converter) message(m *message.Message, root *message.Part, at *cfb.Stor
 	if err != nil {
 		return "", err
 	}
+	report, err := c.notification(m, root, place)
+	if err != nil {
+		return "", err
+	}
+	if report != nil {
+		class, files = "REPORT."+class+report.suffix, report.without(files)
+		report.properties(o)
+	}
 	o.text(pidTagMessageClass, class)
 	o.int32(pidTagStoreSupportMask, 0x00040E79) // STORE_UNICODE_OK (MS-OXMSG 2.1.1.1) and what Outlook has with it
 	o.int32(pidTagAccess, 2)
@@ -148,7 +157,7 @@ func (c *converter) message(m *message.Message, root *message.Part, at *cfb.Stor
 		o.int32(pidTagIconIndex, icon)
 	}
 	c.envelope(o, h, place)
-	recipients := c.addresses(o, h, place)
+	recipients := c.addresses(o, h, report, place)
 	c.headers(o, m, h, place)
 	if err := c.body(o, m, layout, root, place); err != nil {
 		return "", err
@@ -181,7 +190,7 @@ func (c *converter) message(m *message.Message, root *message.Part, at *cfb.Stor
 // iconOf is PidTagIconIndex of a message in S/MIME (MS-OXOMSG 2.2.1.10), else 0.
 func iconOf(class string, root *message.Part) int32 {
 	switch {
-	case !strings.Contains(class, ".SMIME"):
+	case !strings.Contains(class, ".SMIME"), strings.HasPrefix(class, "REPORT."):
 		return 0
 	case root.Protection() == message.Encrypted:
 		return 0x110
