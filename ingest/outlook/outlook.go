@@ -68,12 +68,12 @@ var messageClass = cfb.CLSID{0x0B, 0x0D, 0x02, 0, 0, 0, 0, 0, 0xC0, 0, 0, 0, 0, 
 // is signed or encrypted with S/MIME the protected bytes as they stand. The
 // recipients of a delivery report are those of whom it reports. The message is
 // never one to be edited and sent (mfUnsent). What cannot be mapped is attached
-// as a file or stands in the transport headers, and Report.Losses names
-// it.
+// as a file or stands in the transport headers, and Report.Losses names it.
 //
 // The same message and options make the same bytes. Memory depends on the number
 // of parts, recipients and header fields, and on none of their contents: these
-// are read and written as streams.
+// are read and written as streams, but for what a report says, of which 1 MiB is
+// held.
 //
 // The error is one of the context, of w, or of the raw bytes of the message; or
 // it is cfb.ErrTooLarge: the file would exceed 2 GiB. After an error w holds
