@@ -52,7 +52,9 @@ func (o *object) person(g group, a message.Address) {
 	}
 	o.text(g.kind, addressType(a))
 	o.text(g.email, a.Address)
-	o.text(g.smtp, a.Address)
+	if g.smtp != 0 {
+		o.text(g.smtp, a.Address)
+	}
 	o.binary(g.search, searchKey(a))
 }
 
@@ -79,12 +81,16 @@ const maxObjects = 2048
 
 // addresses sets the properties of people (MS-OXCMAIL 2.2.3.1.3 to 2.2.3.1.8) and
 // returns the number of recipients.
-func (c *converter) addresses(o *object, h *message.Header, mt *meeting, place string) (recipients int) {
+// Those of a delivery report are those of whom it reports.
+func (c *converter) addresses(o *object, h *message.Header, report *notification, mt *meeting, place string) (recipients int) {
 	from := h.AddressList("From")
 	if len(from) > 1 {
 		c.lose(place, "the message has %d authors: the first is its sender, all of them are in the transport headers", len(from))
 	}
 	senders := append(h.AddressList("Sender"), from...)
+	if len(senders) == 0 && report != nil && displayName(report.addressee) != "" {
+		senders = []message.Address{report.addressee} // MS-OXCMAIL 2.2.3.7.2, step 3
+	}
 	if len(senders) > 0 {
 		o.person(sender, senders[0])
 		if len(from) == 0 {
@@ -107,6 +113,9 @@ func (c *converter) addresses(o *object, h *message.Header, mt *meeting, place s
 	if len(h.Values("Return-Receipt-To")) > 0 {
 		o.bool(pidTagDeliveryReportRequested, true)
 	}
+	if report != nil && report.delivery {
+		return c.reportedRecipients(o, report)
+	}
 	left := 0
 	further := mt.further()
 	for i, kind := range []struct {
@@ -120,7 +129,7 @@ func (c *converter) addresses(o *object, h *message.Header, mt *meeting, place s
 				left++
 				continue
 			}
-			c.recipient(o, recipients, int32(i+1), a, mt)
+			c.recipient(o, recipients, int32(i+1), a, mt.attends(a))
 			recipients++
 		}
 		o.textOrEmpty(kind.display, strings.Join(names, "; "))
@@ -131,7 +140,8 @@ func (c *converter) addresses(o *object, h *message.Header, mt *meeting, place s
 	return recipients
 }
 
-func (c *converter) recipient(parent *object, n int, kind int32, a message.Address, mt *meeting) {
+// recipient writes a recipient, with the properties that more sets.
+func (c *converter) recipient(parent *object, n int, kind int32, a message.Address, more ...func(*object)) {
 	if parent.err != nil {
 		return
 	}
@@ -147,6 +157,8 @@ func (c *converter) recipient(parent *object, n int, kind int32, a message.Addre
 	o.int32(pidTagDisplayType, 0)
 	o.binary(pidTagInstanceKey, binary.LittleEndian.AppendUint32(nil, uint32(n)))
 	o.person(group{pidTagDisplayName, pidTagAddressType, pidTagEmailAddress, pidTagSMTPAddress, pidTagEntryID, pidTagSearchKey}, a)
-	mt.attend(o, a)
+	for _, set := range more {
+		set(o)
+	}
 	parent.err = o.finish(make([]byte, 8))
 }

@@ -86,8 +86,6 @@ func (c *converter) contents(m *message.Message, root *message.Part, place strin
 func (c *converter) special(root *message.Part, place string) {
 	for p := range within(root) {
 		switch p.Type {
-		case "multipart/report":
-			c.lose(place, "the message is a report: what it reports is in its attachments")
 		case "application/ms-tnef", "application/vnd.ms-tnef":
 			c.lose(place, "winmail.dat is an attachment: what is in it is not taken out")
 		case "multipart/encrypted":

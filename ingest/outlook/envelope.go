@@ -48,7 +48,9 @@ func (c *converter) envelope(o *object, h *message.Header, place string) {
 	}
 	o.text(pidTagInternetMessageID, identifier(h, "Message-ID"))
 	o.text(pidTagInReplyToID, identifier(h, "In-Reply-To"))
-	o.text(pidTagInternetReferences, oneLine(h.Text("References")))
+	if !o.have[pidTagInternetReferences.id()] { // by a read receipt
+		o.text(pidTagInternetReferences, oneLine(h.Text("References")))
+	}
 
 	importance := importanceOf(h)
 	o.int32(pidTagImportance, importance)

@@ -506,20 +506,23 @@ func (mt *meeting) further() (list [4][]message.Address) {
 	return list
 }
 
-// attend sets the properties that a recipient has for being an attendee.
-func (mt *meeting) attend(o *object, a message.Address) {
-	if mt == nil {
-		return
-	}
-	i, ok := mt.known[strings.ToLower(a.Address)]
-	if !ok {
-		return
-	}
-	g := mt.guests[i]
-	o.int32(pidTagRecipientFlags, g.flags)
-	if g.status != 0 {
-		o.int32(pidTagRecipientTrackStatus, g.status)
-		o.time(pidTagRecipientTrackStatusTime, g.replied)
+// attends returns what sets the properties that a recipient has for being an
+// attendee.
+func (mt *meeting) attends(a message.Address) func(*object) {
+	return func(o *object) {
+		if mt == nil {
+			return
+		}
+		i, ok := mt.known[strings.ToLower(a.Address)]
+		if !ok {
+			return
+		}
+		g := mt.guests[i]
+		o.int32(pidTagRecipientFlags, g.flags)
+		if g.status != 0 {
+			o.int32(pidTagRecipientTrackStatus, g.status)
+			o.time(pidTagRecipientTrackStatusTime, g.replied)
+		}
 	}
 }
 
@@ -789,7 +792,7 @@ func (mt *meeting) unmapped() {
 // is what the message says.
 func (c *converter) compare(mt *meeting, m *message.Message, l *message.Layout) error {
 	h := mt.header
-	if summary := mt.event.Text("SUMMARY"); oneLine(h.Text("Subject")) != "" && !says(h.Text("Subject"), summary) {
+	if summary := mt.event.Text("SUMMARY"); oneLine(h.Text("Subject")) != "" && !contains(h.Text("Subject"), summary) {
 		mt.lose("its summary is not that of the message: %.100q", oneLine(summary))
 	}
 	categories := mt.categories()
@@ -828,7 +831,7 @@ func (c *converter) compare(mt *meeting, m *message.Message, l *message.Layout) 
 		}
 		body = b.String()
 	}
-	if strings.TrimSpace(body) != "" && !says(body, description) {
+	if strings.TrimSpace(body) != "" && !contains(body, description) {
 		mt.lose("its description is not in the text of the message")
 	}
 	return nil
@@ -850,8 +853,8 @@ func (mt *meeting) description() string {
 	return mt.event.Text("COMMENT")
 }
 
-// says reports whether a text has the letters and digits of another in it.
-func says(text, part string) bool { return strings.Contains(essence(text), essence(part)) }
+// contains reports whether a text has the letters and digits of another in it.
+func contains(text, part string) bool { return strings.Contains(essence(text), essence(part)) }
 
 func essence(s string) string {
 	return strings.Map(func(r rune) rune {

@@ -268,7 +268,7 @@ func (c *converter) instanceMessage(o *object, mt *meeting) error {
 	mt.texts(c, o)
 	guests := mt.guests[:min(len(mt.guests), maxObjects)]
 	for n, g := range guests {
-		c.recipient(o, n, g.kind, g.address, mt)
+		c.recipient(o, n, g.kind, g.address, mt.attends(g.address))
 	}
 	header := make([]byte, 8, 24)
 	for _, n := range []int{len(guests), 0, len(guests), 0} {

@@ -68,13 +68,14 @@ var messageClass = cfb.CLSID{0x0B, 0x0D, 0x02, 0, 0, 0, 0, 0, 0xC0, 0, 0, 0, 0, 
 // meeting message or appointment that Outlook makes of it (MS-OXCICAL), with its
 // calendar attached unless all of that is in properties; and of a message that is
 // signed or encrypted with S/MIME the protected bytes as they stand. The
-// message is never one to be edited and sent (mfUnsent). What cannot be mapped is
-// attached as a file or stands in the transport headers, and Report.Losses names
-// it.
+// recipients of a delivery report are those of whom it reports. The message is
+// never one to be edited and sent (mfUnsent). What cannot be mapped is attached
+// as a file or stands in the transport headers, and Report.Losses names it.
 //
 // The same message and options make the same bytes. Memory depends on the number
-// of parts, recipients and header fields, and on none of their contents but that
-// of a calendar (at most 1 MiB of it): these are read and written as streams.
+// of parts, recipients and header fields, and on none of their contents: these
+// are read and written as streams, but for a calendar and what a report says, of
+// which 1 MiB is held.
 //
 // The error is one of the context, of w, or of the raw bytes of the message; or
 // it is cfb.ErrTooLarge: the file would exceed 2 GiB. After an error w holds
@@ -128,12 +129,19 @@ func (c *converter) message(m *message.Message, root *message.Part, at *cfb.Stor
 	}
 	o := newObject(&c.names, at)
 	h := root.Header
-	mt, err := c.meeting(m, root, place)
+	class, layout, files, err := c.contents(m, root, place)
 	if err != nil {
 		return "", err
 	}
-	class, layout, files, err := c.contents(m, root, place)
+	report, err := c.notification(m, root, place)
 	if err != nil {
+		return "", err
+	}
+	var mt *meeting
+	if report != nil {
+		class, files = "REPORT."+class+report.suffix, report.without(files)
+		report.properties(o)
+	} else if mt, err = c.meeting(m, root, place); err != nil {
 		return "", err
 	}
 	if mt != nil {
@@ -158,7 +166,7 @@ func (c *converter) message(m *message.Message, root *message.Part, at *cfb.Stor
 		o.int32(pidTagIconIndex, icon)
 	}
 	c.envelope(o, h, place)
-	recipients := c.addresses(o, h, mt, place)
+	recipients := c.addresses(o, h, report, mt, place)
 	c.headers(o, m, h, place)
 	if err := c.body(o, m, layout, root, place); err != nil {
 		return "", err
@@ -198,7 +206,7 @@ func (c *converter) message(m *message.Message, root *message.Part, at *cfb.Stor
 // iconOf is PidTagIconIndex of a message in S/MIME (MS-OXOMSG 2.2.1.10), else 0.
 func iconOf(class string, root *message.Part) int32 {
 	switch {
-	case !strings.Contains(class, ".SMIME"):
+	case !strings.Contains(class, ".SMIME"), strings.HasPrefix(class, "REPORT."):
 		return 0
 	case root.Protection() == message.Encrypted:
 		return 0x110

@@ -43,6 +43,26 @@ const (
 	pidTagFlagStatus              tag = 0x10900003
 	pidTagToDoItemFlags           tag = 0x0E2B0003
 
+	pidTagReportingMessageTransferAgent tag = 0x6820001F
+	pidTagReportText                    tag = 0x1001001F
+	pidTagReportTime                    tag = 0x00320040
+	pidTagReceiptTime                   tag = 0x002A0040
+	pidTagParentKey                     tag = 0x00250102
+	pidTagOriginalMessageID             tag = 0x1046001F
+	pidTagOriginalSubject               tag = 0x0049001F
+	pidTagOriginalSubmitTime            tag = 0x004E0040
+	pidTagOriginalDeliveryTime          tag = 0x00550040
+	pidTagOriginalDisplayTo             tag = 0x0074001F
+	pidTagOriginalDisplayCc             tag = 0x0073001F
+	pidTagOriginalDisplayBcc            tag = 0x0072001F
+
+	pidTagRemoteMessageTransferAgent  tag = 0x0C21001F
+	pidTagSupplementaryInfo           tag = 0x0C1B001F
+	pidTagDeliverTime                 tag = 0x00100040
+	pidTagNonDeliveryReportStatusCode tag = 0x0C200003
+	pidTagNonDeliveryReportDiagCode   tag = 0x0C050003
+	pidTagNonDeliveryReportReasonCode tag = 0x0C040003
+
 	pidTagBody                tag = 0x1000001F
 	pidTagHTML                tag = 0x10130102
 	pidTagInternetCodepage    tag = 0x3FDE0003
@@ -91,6 +111,13 @@ var (
 	receivedRepresenting = group{0x0044001F, 0x0077001F, 0x0078001F, 0x5D08001F, 0x00430102, 0x00520102}
 	sender               = group{0x0C1A001F, 0x0C1E001F, 0x0C1F001F, 0x5D01001F, 0x0C190102, 0x0C1D0102}
 	sentRepresenting     = group{0x0042001F, 0x0064001F, 0x0065001F, 0x5D02001F, 0x00410102, 0x003B0102}
+)
+
+// Groups of properties of the message that a report is about, which have no
+// address of their own for SMTP (MS-OXOMSG 2.2.2.6 to 2.2.2.15).
+var (
+	originalSender           = group{name: 0x005A001F, kind: 0x0066001F, email: 0x0067001F, entry: 0x005B0102, search: 0x005C0102}
+	originalSentRepresenting = group{name: 0x005D001F, kind: 0x0068001F, email: 0x0069001F, entry: 0x005E0102, search: 0x005F0102}
 )
 
 // Named properties.
