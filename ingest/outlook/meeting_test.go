@@ -566,9 +566,9 @@ func TestHostileCalendars(t *testing.T) {
 		"until 9999":       "DTSTART:20260105T090000Z\nDTEND:99991231T000000Z",
 		"backwards":        "DTSTART:20260105T090000Z\nDTEND:20250105T090000Z",
 		"no time":          "DTSTART:soon",
-		"attendees":        "DTSTART:20260105T090000Z\n" + attendees(3000),
-		"many attendees":   "DTSTART:20260105T090000Z\n" + attendees(12000),
-		"exceptions":       "DTSTART;VALUE=DATE:20260105\nRRULE:FREQ=DAILY" + exceptions(1500),
+		"attendees":        "DTSTART:20260105T090000Z\n" + attendees(2100),
+		"many attendees":   "DTSTART:20260105T090000Z\n" + attendees(10_100),
+		"exceptions":       "DTSTART;VALUE=DATE:20260105\nRRULE:FREQ=DAILY" + exceptions(1010),
 		"many zones": "DTSTART:20260105T090000Z\nRRULE:FREQ=DAILY" + repeat(10_000, "\nEXDATE;TZID=z%d:20260106T090000") +
 			"\nEND:VEVENT" + repeat(8_000, "\nBEGIN:VTIMEZONE\nTZID:y%d\nEND:VTIMEZONE") + "\nBEGIN:VALARM",
 		"many dates":           "DTSTART:20260105T090000Z" + repeat(20_000, "\nRDATE:20260106T09%04dZ"),
