@@ -1,0 +1,329 @@
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"postroom/ingest/message"
+	"postroom/ingest/outlook"
+	"postroom/ingest/outlook/cfb"
+	"postroom/internal/dovecot"
+	"postroom/internal/mailgen"
+	"postroom/store"
+)
+
+// buffer is a file in memory.
+type buffer struct{ b []byte }
+
+func (f *buffer) WriteAt(p []byte, off int64) (int, error) {
+	if end := int(off) + len(p); end > len(f.b) {
+		f.b = slices.Grow(f.b, end-len(f.b))[:end]
+	}
+	return copy(f.b[off:], p), nil
+}
+
+// inOutlook converts mail.
+func inOutlook(t *testing.T, raw []byte, o outlook.Options) []byte {
+	t.Helper()
+	m, err := message.Read(t.Context(), bytes.NewReader(raw), int64(len(raw)), message.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := new(buffer)
+	if _, err := outlook.Convert(t.Context(), f, m, o); err != nil {
+		t.Fatal(err)
+	}
+	return f.b
+}
+
+// stream reads a stream of a file in Outlook's format.
+func stream(t *testing.T, msg []byte, path ...string) []byte {
+	t.Helper()
+	f, err := cfb.Open(bytes.NewReader(msg), int64(len(msg)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := f.Root
+	for _, name := range path {
+		if e = e.Entry(name); e == nil {
+			t.Fatalf("no %q", path)
+		}
+	}
+	r, err := e.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, r.Size())
+	if _, err := r.ReadAt(b, 0); err != nil && len(b) > 0 {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// utf16 is text as such a file has it.
+func utf16(s string) []byte {
+	var b []byte
+	for _, r := range s {
+		b = append(b, byte(r), byte(r>>8)) // of the basic plane
+	}
+	return b
+}
+
+// Streams of a file in Outlook's format (MS-OXMSG 2.1.3).
+const (
+	subjectStream      = "__substg1.0_0037001F"
+	contentStream      = "__substg1.0_37010102"
+	firstAttachment    = "__attach_version1.0_#00000000"
+	receivedForMailbox = "__substg1.0_0076001F"
+)
+
+// documentAt reads a file of the only document.
+func (o *office) read(name string) []byte {
+	o.t.Helper()
+	found, err := filepath.Glob(filepath.Join(o.dir, "documents/office/*/*/*/*", name))
+	if err != nil || len(found) != 1 {
+		o.t.Fatalf("%s: %q, %v", name, found, err)
+	}
+	b, err := os.ReadFile(found[0])
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return b
+}
+
+func files(d *store.Document) string {
+	var out []string
+	for _, f := range d.Files {
+		out = append(out, f.Name+" "+string(f.Role)+" "+f.MediaType)
+	}
+	return strings.Join(out, "; ")
+}
+
+// format: msg holds from the server to the disk, with whatever else is asked for,
+// and a document can be filed anew from it and back.
+func TestFormatMsg(t *testing.T) {
+	const msg = "message.msg message application/vnd.ms-outlook"
+	o := newOffice(t, dovecot.Options{})
+	o.configure("folders: [Inbox]\nformat: msg")
+	o.deliver("INBOX", []byte(order))
+	if s := o.once(); s.Filed != 1 || s.Quarantined+s.Failed != 0 {
+		t.Fatalf("%+v", s)
+	}
+	d := o.only()
+	if files(d) != msg || d.Origin.Size != int64(len(order)) || d.Origin.SHA256 != sha256.Sum256([]byte(order)) {
+		t.Errorf("%s; %+v", files(d), d.Origin)
+	}
+	got := o.read("message.msg")
+	received := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	if !bytes.Equal(got, inOutlook(t, []byte(order), outlook.Options{Received: received, Mailbox: "office"})) {
+		t.Error("message.msg is not the message converted, as received by the server in the mailbox")
+	}
+	if s := stream(t, got, subjectStream); !bytes.Equal(s, utf16("Order")) {
+		t.Errorf("subject is %q", s)
+	}
+	if a := stream(t, got, firstAttachment, contentStream); string(a) != "%PDF-1.7" {
+		t.Errorf("attachment is %q", a)
+	}
+	if s := o.once(); s.Filed+s.Duplicates != 0 {
+		t.Errorf("again: %+v", s)
+	}
+
+	contains(t, o.refile(0, d.ID), "unchanged")
+	o.configure("folders: [Inbox]\nformat: msg\nseparate_attachments: true\nkeep_original: true")
+	contains(t, o.refile(0, d.ID), "(files)")
+	d = o.only()
+	if files(d) != msg+"; order.pdf attachment application/pdf; original.eml original message/rfc822" {
+		t.Errorf("separated: %s", files(d))
+	}
+	got = o.read("message.msg")
+	if bytes.Contains(got, []byte("%PDF")) || !bytes.Contains(got, []byte("order.pdf")) && !bytes.Contains(got, utf16("order.pdf")) {
+		t.Error("the attachment is in message.msg, or its stub is not")
+	}
+	if string(o.read("order.pdf")) != "%PDF-1.7" || string(o.read("original.eml")) != order {
+		t.Error("attachment or original are not as sent")
+	}
+	o.configure("folders: [Inbox]")
+	contains(t, o.refile(0, d.ID), "(files)")
+	if string(o.read("message.eml")) != order {
+		t.Error("back in message.eml, it is another message")
+	}
+	o.configure("folders: [Inbox]\nformat: msg")
+	o.refile(0, d.ID)
+	if err := o.server.Expunge("office", "INBOX", 1); err != nil {
+		t.Fatal(err)
+	}
+	o.configure("folders: [Inbox]")
+	contains(t, o.refile(1, d.ID), "is as it was", "it was filed as message.msg and keep_original was not set", "keep_original: true")
+	if files(o.only()) != msg {
+		t.Error("it is not as it was")
+	}
+}
+
+// The messages of a mailroom become what the conversion makes of each, also in a
+// dry run, which tells the sizes and leaves nothing behind.
+func TestFormatMsgOfAMailroom(t *testing.T) {
+	o := newOffice(t, dovecot.Options{})
+	o.configure("folders: [Inbox]\nformat: msg")
+	mail := mailgen.New(5, mailgen.Moderate())
+	want := make(map[[32]byte][]byte)
+	for range 40 {
+		raw := mail.Next().Raw
+		o.deliver("INBOX", raw)
+		want[sha256.Sum256(raw)] = raw
+	}
+	decisions, s, _ := o.dry("INBOX")
+	if s.Filed != 40 {
+		t.Fatalf("%+v", s)
+	}
+	sizes := make(map[string]int64)
+	for _, d := range decisions {
+		if len(d.Files) != 1 || d.Files[0].Name != "message.msg" || d.Files[0].MediaType != "application/vnd.ms-outlook" {
+			t.Fatalf("%+v", d)
+		}
+		sizes[d.Document] = d.Files[0].Size
+	}
+	if s := o.once(); s.Filed != 40 {
+		t.Fatalf("%+v", s)
+	}
+	for _, d := range o.filed() {
+		raw := want[d.Origin.SHA256]
+		if sum := sha256.Sum256(inOutlook(t, raw, outlook.Options{Received: d.Origin.Received, Mailbox: "office"})); len(d.Files) != 1 || sum != d.Files[0].SHA256 {
+			t.Errorf("%s: message.msg is not the message converted", d.Title)
+		}
+		if sizes[d.ID] != d.Files[0].Size {
+			t.Errorf("%s has %d bytes, the dry run said %d", d.Title, d.Files[0].Size, sizes[d.ID])
+		}
+		for _, note := range d.Notes {
+			if len(d.Notes) > 45 || strings.Contains(note, "\n") {
+				t.Errorf("%q", d.Notes)
+			}
+		}
+	}
+	o.verify(0)
+	if left, err := os.ReadDir(filepath.Join(o.dir, "state", "spool")); err != nil || len(left) > 0 {
+		t.Errorf("in the spool: %v, %v", left, err)
+	}
+}
+
+// What waits in quarantine is filed in the format of now.
+func TestFormatMsgFromQuarantine(t *testing.T) {
+	o := newOffice(t, dovecot.Options{})
+	required := "\ndocument:\n  properties: [{name: Ticket, read: \"header:X-Ticket\", required: %v}]"
+	o.configure("folders: [Inbox]\nformat: msg" + fmt.Sprintf(required, true))
+	o.deliver("INBOX", []byte(order))
+	if s := o.once(); s.Quarantined != 1 {
+		t.Fatalf("%+v", s)
+	}
+	o.configure("folders: [Inbox]\nformat: msg" + fmt.Sprintf(required, false))
+	if s := o.once(); s.Filed != 1 {
+		t.Fatalf("%+v", s)
+	}
+	if d := o.only(); d.Files[0].Name != "message.msg" {
+		t.Errorf("%s", files(d))
+	}
+	if !bytes.Equal(o.read("message.msg"), inOutlook(t, []byte(order), outlook.Options{Received: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC), Mailbox: "office"})) {
+		t.Error("message.msg is not the message converted")
+	}
+}
+
+// The program is killed again and again: each message is filed once, whole, and
+// nothing stays in the spool after the next run.
+func TestFormatMsgKilled(t *testing.T) {
+	program := buildProgram(t)
+	o := newOffice(t, dovecot.Options{})
+	o.configure("folders: [Inbox]\nformat: msg\nseparate_attachments: true")
+	mail := mailgen.New(6, mailgen.Moderate())
+	want := make(map[string]bool)
+	for range 60 {
+		raw := mail.Next().Raw
+		o.deliver("INBOX", raw)
+		want[sum(raw)] = true
+	}
+	killed := 0
+	for i := range 40 {
+		if o.killAfter(program, time.Duration(20+10*i)*time.Millisecond) {
+			killed++
+		}
+		o.filed() // each whole
+		if killed == 5 {
+			break
+		}
+	}
+	if killed < 3 {
+		t.Errorf("it was killed %d times", killed)
+	}
+	o.once()
+	if left, err := os.ReadDir(filepath.Join(o.dir, "state", "spool")); err != nil || len(left) > 0 {
+		t.Errorf("in the spool: %v, %v", left, err)
+	}
+	for _, d := range o.filed() {
+		if h := hex.EncodeToString(d.Origin.SHA256[:]); !want[h] || d.Files[0].Name != "message.msg" {
+			t.Errorf("%s was filed twice, or never sent: %s", d.Title, files(d))
+		} else {
+			delete(want, h)
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("%d messages were not filed", len(want))
+	}
+	o.verify(0)
+}
+
+// A ledger made anew of message.msg alone knows the bytes that were received.
+func TestRebuildOfMsg(t *testing.T) {
+	for _, tt := range []struct {
+		source    string
+		lost      bool
+		bytesOnly int
+	}{
+		{"format: msg", true, 1},
+		{"format: msg", false, 0},
+		{"format: msg\nkeep_original: true", true, 0},
+	} {
+		o := newOffice(t, dovecot.Options{})
+		o.configure("folders: [Inbox]\n" + tt.source)
+		o.deliver("INBOX", []byte(order))
+		o.once()
+		path := filepath.Join(o.dir, "state", "postroom.db")
+		if tt.lost {
+			if err := errors.Join(os.Remove(path), os.Remove(path+".closed")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if v := o.verify(0, "--rebuild-ledger"); v.Rebuilt.Documents != 1 || v.Rebuilt.BytesOnly != tt.bytesOnly {
+			t.Errorf("%s: %+v", tt.source, v.Rebuilt)
+		}
+		o.renumber("INBOX")
+		if s := o.once(); s.Filed != 0 || s.Duplicates != 1 {
+			t.Errorf("%s: the same bytes: %+v", tt.source, s)
+		}
+		o.deliver("INBOX", []byte(orderAgain))
+		if s := o.once(); s.Filed != tt.bytesOnly || s.Duplicates != 1-tt.bytesOnly {
+			t.Errorf("%s: another rendering: %+v", tt.source, s)
+		}
+		o.verify(0)
+	}
+}
+
+// program runs the built program in a folder and returns what it printed.
+func program(t *testing.T, name, dir string, stdin []byte, args ...string) result {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	var out, errs bytes.Buffer
+	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = dir, bytes.NewReader(stdin), &out, &errs
+	err := cmd.Run()
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return result{cmd.ProcessState.ExitCode(), out.String(), errs.String()}
+}
