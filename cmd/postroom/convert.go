@@ -111,7 +111,7 @@ func convert(cmd *cobra.Command, in, out string, o convertOptions) (err error) {
 		jobs, err = c.plan(cmd.Context(), in, out)
 	default:
 		out, err = c.target(in, out)
-		jobs = []convertJob{{in: in, out: out, open: func(ctx context.Context) (*convertInput, error) {
+		jobs = []convertJob{{in: in, out: out, to: o.to, open: func(ctx context.Context) (*convertInput, error) {
 			return c.openOne(ctx, cmd.InOrStdin(), in)
 		}}}
 	}

@@ -82,7 +82,7 @@ func peakOf(t *testing.T, cmd *exec.Cmd) int64 {
 // standard input.
 func TestConvertNeedsLittleMemory(t *testing.T) {
 	program := buildProgram(t)
-	dir := t.TempDir()
+	dir, made := t.TempDir(), t.TempDir()
 	for i := range 2 {
 		f, err := os.Create(filepath.Join(dir, fmt.Sprintf("large %d.eml", i)))
 		if err != nil {
@@ -93,10 +93,11 @@ func TestConvertNeedsLittleMemory(t *testing.T) {
 		}
 	}
 	one := filepath.Join(dir, "large 0.eml")
-	for _, args := range [][]string{
-		{one, filepath.Join(dir, "one.msg")}, {"--separate-attachments", one, filepath.Join(dir, "one")}, {"-", "-"}, {dir, filepath.Join(dir, "all")},
+	for name, args := range map[string][]string{
+		"file": {one, filepath.Join(made, "one.msg")}, "separated": {"--separate-attachments", one, filepath.Join(made, "one")},
+		"standard streams": {"-", "-"}, "tree": {dir, filepath.Join(made, "all")},
 	} {
-		t.Run(strings.ReplaceAll(strings.Join(args, " "), dir+"/", ""), func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			cmd := exec.Command(program, append([]string{"convert"}, args...)...)
 			if args[0] == "-" {
 				in, err := os.Open(one)
@@ -104,7 +105,7 @@ func TestConvertNeedsLittleMemory(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer in.Close()
-				out, err := os.Create(filepath.Join(dir, "standard.msg"))
+				out, err := os.Create(filepath.Join(made, "standard.msg"))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -116,7 +117,7 @@ func TestConvertNeedsLittleMemory(t *testing.T) {
 	}
 	var sums []string
 	for _, name := range []string{"one.msg", "standard.msg", "all/large 0.msg"} {
-		b, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(name)))
+		b, err := os.ReadFile(filepath.Join(made, filepath.FromSlash(name)))
 		if err != nil || len(b) < 100<<20 {
 			t.Fatalf("%s: %d bytes, %v", name, len(b), err)
 		}

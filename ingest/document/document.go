@@ -112,7 +112,7 @@ func Make(ctx context.Context, in Input, rules Rules) (*Made, error) {
 		d.Files = append(d.Files[:0], s.files(whole)...)
 		d.Notes = append(d.Notes, s.notes.all()...)
 		if s.altered != nil {
-			made.message = s.without
+			made.message, made.stubs = s.without, s.stubs
 		}
 	}
 	if rules.KeepOriginal {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 
 	"postroom/ingest/message"
 	"postroom/ingest/outlook"
@@ -16,6 +17,7 @@ import (
 type Made struct {
 	*store.Document
 	message *message.Message // that the message file holds
+	stubs   int              // in message
 	outlook bool             // the message file is to be message.msg, and is not yet
 }
 
@@ -59,6 +61,7 @@ func (d *Made) Render(ctx context.Context, scratch *spool.Scratch) (outlook.Repo
 		Size: blob.Size(), SHA256: blob.SHA256(), Held: blob.Held(),
 		Open: func() (io.ReadCloser, error) { return io.NopCloser(blob.Reader()), nil },
 	}
+	report.Losses = d.withoutStubs(report.Losses)
 	var losses notes
 	for _, loss := range report.Losses {
 		losses.add(loss.String())
@@ -67,4 +70,19 @@ func (d *Made) Render(ctx context.Context, scratch *spool.Scratch) (outlook.Repo
 		d.Notes = append(d.Notes, RenderingNote+note)
 	}
 	return report, nil
+}
+
+// stubLoss is what the conversion says of a stub, which is a text after another.
+const stubLoss = "a text that is not the message's own (text/plain) is an attachment"
+
+// withoutStubs leaves out what is said of stubs: they are no part of the message.
+func (d *Made) withoutStubs(losses []outlook.Loss) []outlook.Loss {
+	left := d.stubs
+	return slices.DeleteFunc(losses, func(l outlook.Loss) bool {
+		of := left > 0 && l.Place == "" && l.What == stubLoss
+		if of {
+			left--
+		}
+		return of
+	})
 }

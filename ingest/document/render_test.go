@@ -91,6 +91,8 @@ func TestRender(t *testing.T) {
 		{"whole", mixed, Rules{}, msgFile},
 		{"with the original", mixed, Rules{KeepOriginal: true}, msgFile + "; original.eml original message/rfc822"},
 		{"separated", mixed, Rules{SeparateAttachments: true, KeepOriginal: true}, msgFile + "; scan.pdf attachment application/pdf; original.eml original message/rfc822"},
+		{"several", multi("mixed", plain, scan, scan), Rules{SeparateAttachments: true}, msgFile + "; scan.pdf attachment application/pdf; scan (2).pdf attachment application/pdf"},
+		{"nothing but an attachment", "Subject: a\r\n" + scan, Rules{SeparateAttachments: true}, msgFile + "; scan.pdf attachment application/pdf"},
 		{"nothing to separate", "Subject: a\r\n" + plain, Rules{SeparateAttachments: true}, msgFile},
 		{"signed", signed, Rules{SeparateAttachments: true}, msgFile + "; scan.pdf attachment application/pdf"},
 		{"empty", "", Rules{}, msgFile},
@@ -116,6 +118,9 @@ func TestRender(t *testing.T) {
 			}
 			if tt.name == "signed" && !bytes.Contains(got, []byte(tt.mail[strings.Index(tt.mail, "--b"):])) {
 				t.Error("the signed message is not in message.msg as it stands")
+			}
+			if len(d.Notes) != len(mail.Notes) {
+				t.Errorf("notes: %q", d.Notes)
 			}
 			if last := d.Files[len(d.Files)-1]; tt.rules.KeepOriginal && !bytes.Equal(contentOf(t, last), []byte(tt.mail)) {
 				t.Error("original.eml is not the original")
@@ -182,6 +187,21 @@ func TestRenderingNotes(t *testing.T) {
 	d := mustRender(t, rawInput([]byte("Subject: a\r\n\r\nText\r\n")), Rules{Outlook: true})
 	if len(d.Notes) != maxNotes+1 || d.Notes[0] != "message.msg: loss 0" || d.Notes[1] != "message.msg: inner: loss 0" || !strings.HasPrefix(d.Notes[maxNotes], "message.msg: ") {
 		t.Errorf("%d notes: %q", len(d.Notes), d.Notes)
+	}
+}
+
+// What is said of stubs is left out, and nothing else.
+func TestRenderingNotesOfStubs(t *testing.T) {
+	raw := multi("mixed", plain, scan, plain, scan)
+	for separate, want := range map[bool]int{false: 1, true: 1} {
+		d, err := Make(t.Context(), rawInput([]byte(raw)), Rules{Outlook: true, SeparateAttachments: separate})
+		if err != nil {
+			t.Fatal(err)
+		}
+		report, err := d.Render(t.Context(), newScratch(t))
+		if err != nil || len(report.Losses) != want || len(d.Notes) != want {
+			t.Errorf("separated %v: %q, notes %q, %v", separate, report.Losses, d.Notes, err)
+		}
 	}
 }
 

@@ -28,6 +28,7 @@ type separator struct {
 	found   []*file // in order of the message
 	altered *spliced
 	without *message.Message // altered, as it was read again
+	stubs   int              // in altered
 	sum     [32]byte         // of altered
 	notes   *notes
 }
@@ -400,7 +401,7 @@ func (s *separator) alter() error {
 		return err
 	}
 	h.Sum(s.sum[:0])
-	s.altered, s.without = altered, again
+	s.altered, s.without, s.stubs = altered, again, len(stubs)
 	return nil
 }
 
