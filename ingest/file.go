@@ -155,6 +155,9 @@ func (b *batch) read(e ledger.Entry, raw *spool.Blob, m *sources.Message) (d *do
 
 // render gives the document its message in the format of the source.
 func (b *batch) render(e ledger.Entry, d *document.Made, scratch *spool.Scratch) (err error) {
+	if !b.Rules.Outlook {
+		return nil
+	}
 	defer b.survive(e, "rendering", &err)
 	b.e.reading <- struct{}{}
 	defer func() { <-b.e.reading }()

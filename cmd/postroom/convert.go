@@ -9,16 +9,19 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"postroom/ingest/document"
 	"postroom/ingest/message"
 	"postroom/ingest/outlook"
+	"postroom/ingest/outlook/cfb"
 	"postroom/ingest/spool"
 	"postroom/internal/durable"
 	"postroom/sources"
@@ -118,15 +121,18 @@ func convert(cmd *cobra.Command, in, out string, o convertOptions) (err error) {
 	if err != nil {
 		return failed(errors.Join(err, c.close()))
 	}
+	// Who stops reading what is printed must not end the program before it has
+	// removed what it made.
+	signal.Ignore(syscall.SIGPIPE)
 	leave, err := c.enter(out, tree)
 	if err != nil {
 		return failed(errors.Join(err, c.close()))
 	}
-	report := &convertReport{out: cmd.OutOrStdout(), asJSON: o.asJSON, single: !tree}
-	if out == standard {
-		report.out = cmd.ErrOrStderr()
-	}
 	progress := newBar(cmd.ErrOrStderr(), "converting ", "%d of %d")
+	report := &convertReport{out: progress.around(cmd.OutOrStdout()), asJSON: o.asJSON, single: !tree}
+	if out == standard {
+		report.out = progress.around(cmd.ErrOrStderr())
+	}
 	report.begin()
 	c.run(cmd.Context(), jobs, func(done int, r converted) {
 		progress.show(done, len(jobs))
@@ -421,6 +427,12 @@ func (c *converter) convert(ctx context.Context, j convertJob, in *convertInput,
 	switch {
 	case of == to:
 		r.Copied = true
+		if of == asMSG {
+			err = checkMsg(in, in.size)
+		}
+		if err != nil {
+			break
+		}
 		_, err = io.Copy(out, io.NewSectionReader(in, 0, in.size))
 	case to == asMSG:
 		var m *message.Message
@@ -438,6 +450,18 @@ func (c *converter) convert(ctx context.Context, j convertJob, in *convertInput,
 		return err
 	}
 	r.report(report, out.n)
+	return nil
+}
+
+// checkMsg returns an error if a compound file is no message.
+func checkMsg(in io.ReaderAt, size int64) error {
+	f, err := cfb.Open(in, size)
+	if err != nil {
+		return err
+	}
+	if f.Root.Entry("__properties_version1.0") == nil { // MS-OXMSG 2.4
+		return errors.New("is a compound file, but no message")
+	}
 	return nil
 }
 

@@ -143,6 +143,12 @@ func TestConvertFile(t *testing.T) {
 	if now := below(t, dir); len(now) != len(files) || now["a.msg"] != files["a.msg"] || now["a.eml"] != order {
 		t.Errorf("there are %s", names(now))
 	}
+	if r := postroom(t, "", "convert", "--to", "msg", at("a.msg"), at("copy.msg")); r.status != 0 || !strings.Contains(r.out, "0 converted, 1 copied") || below(t, dir)["copy.msg"] != msgOf(t, order) {
+		t.Errorf("%+v", r)
+	}
+	if r := postroom(t, brokenMsg, "convert", "--to", "msg", "-", at("broken.msg")); r.status != 1 || below(t, dir)["broken.msg"] != "" {
+		t.Errorf("%+v", r)
+	}
 	// In the format that it has, a message is copied.
 	if r := postroom(t, "", "convert", "--to", "eml", at("a.eml"), at("copy.eml")); r.status != 0 || !strings.Contains(r.out, "0 converted, 1 copied") || below(t, dir)["copy.eml"] != order {
 		t.Errorf("%+v", r)
@@ -561,6 +567,24 @@ func TestConvertStops(t *testing.T) {
 				t.Errorf("%v: %s", err, stdout.Bytes())
 			}
 		}
+	}
+
+	// Standard output that nobody reads.
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	unread := exec.Command(name, "convert", filepath.Join(in, "a.eml"), "-")
+	room := t.TempDir()
+	unread.Stdout, unread.Env = w, append(os.Environ(), "TMPDIR="+room)
+	if err := unread.Run(); unread.ProcessState.ExitCode() != 1 || names(below(t, room)) != "" {
+		t.Errorf("%v; left: %s", err, names(below(t, room)))
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
 	}
 
 	// Standard input that does not come.
