@@ -81,13 +81,12 @@ func utf16(s string) []byte {
 
 // Streams of a file in Outlook's format (MS-OXMSG 2.1.3).
 const (
-	subjectStream      = "__substg1.0_0037001F"
-	contentStream      = "__substg1.0_37010102"
-	firstAttachment    = "__attach_version1.0_#00000000"
-	receivedForMailbox = "__substg1.0_0076001F"
+	subjectStream   = "__substg1.0_0037001F"
+	contentStream   = "__substg1.0_37010102"
+	firstAttachment = "__attach_version1.0_#00000000"
 )
 
-// documentAt reads a file of the only document.
+// read reads a file of the only document.
 func (o *office) read(name string) []byte {
 	o.t.Helper()
 	found, err := filepath.Glob(filepath.Join(o.dir, "documents/office/*/*/*/*", name))
@@ -210,9 +209,54 @@ func TestFormatMsgOfAMailroom(t *testing.T) {
 		}
 	}
 	o.verify(0)
-	if left, err := os.ReadDir(filepath.Join(o.dir, "state", "spool")); err != nil || len(left) > 0 {
-		t.Errorf("in the spool: %v, %v", left, err)
+	if left := spooled(t, o); left > 0 {
+		t.Errorf("%d files in the spool", left)
 	}
+}
+
+// killOnceFiled runs the program once and kills it when more than n documents are
+// filed. It reports whether it was still running.
+func (o *office) killOnceFiled(program string, n int) bool {
+	o.t.Helper()
+	cmd := exec.Command(program, "run", "--once", "--config", filepath.Join(o.dir, "config.yaml"))
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		o.t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for {
+		select {
+		case err := <-ended:
+			if err != nil {
+				o.t.Fatalf("%v\n%s", err, out.Bytes())
+			}
+			return false
+		case <-time.After(time.Millisecond):
+		}
+		found, err := filepath.Glob(filepath.Join(o.dir, "documents/office/*/*/*/*"))
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		if len(found) > n {
+			break
+		}
+	}
+	if err := cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		o.t.Fatal(err)
+	}
+	return <-ended != nil
+}
+
+// spooled returns how many files there are in the spool.
+func spooled(t *testing.T, o *office) int {
+	t.Helper()
+	left, err := os.ReadDir(filepath.Join(o.dir, "state", "spool"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return len(left)
 }
 
 // What waits in quarantine is filed in the format of now.
@@ -244,27 +288,23 @@ func TestFormatMsgKilled(t *testing.T) {
 	o.configure("folders: [Inbox]\nformat: msg\nseparate_attachments: true")
 	mail := mailgen.New(6, mailgen.Moderate())
 	want := make(map[string]bool)
-	for range 60 {
-		raw := mail.Next().Raw
-		o.deliver("INBOX", raw)
-		want[sum(raw)] = true
-	}
-	killed := 0
-	for i := range 40 {
-		if o.killAfter(program, time.Duration(20+10*i)*time.Millisecond) {
+	for tries, killed := 0, 0; killed < 5; tries++ {
+		if tries == 50 {
+			t.Fatalf("only %d kills in %d tries", killed, tries)
+		}
+		for range 20 {
+			raw := mail.Next().Raw
+			o.deliver("INBOX", raw)
+			want[sum(raw)] = true
+		}
+		if o.killOnceFiled(program, len(o.filed())+4*killed) {
 			killed++
 		}
-		o.filed() // each whole
-		if killed == 5 {
-			break
-		}
-	}
-	if killed < 3 {
-		t.Errorf("it was killed %d times", killed)
+		t.Logf("%d filed, %d in the spool", len(o.filed()), spooled(t, o)) // each whole
 	}
 	o.once()
-	if left, err := os.ReadDir(filepath.Join(o.dir, "state", "spool")); err != nil || len(left) > 0 {
-		t.Errorf("in the spool: %v, %v", left, err)
+	if left := spooled(t, o); left > 0 {
+		t.Errorf("%d files in the spool", left)
 	}
 	for _, d := range o.filed() {
 		if h := hex.EncodeToString(d.Origin.SHA256[:]); !want[h] || d.Files[0].Name != "message.msg" {
@@ -313,17 +353,4 @@ func TestRebuildOfMsg(t *testing.T) {
 		}
 		o.verify(0)
 	}
-}
-
-// program runs the built program in a folder and returns what it printed.
-func program(t *testing.T, name, dir string, stdin []byte, args ...string) result {
-	t.Helper()
-	cmd := exec.Command(name, args...)
-	var out, errs bytes.Buffer
-	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = dir, bytes.NewReader(stdin), &out, &errs
-	err := cmd.Run()
-	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
-		t.Fatal(err)
-	}
-	return result{cmd.ProcessState.ExitCode(), out.String(), errs.String()}
 }
