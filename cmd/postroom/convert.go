@@ -501,6 +501,7 @@ func (c *converter) separated(ctx context.Context, j convertJob, in *convertInpu
 			return err
 		}
 		losses = report.Losses
+		mail.Notes = lossNotes(losses)
 		mail.Wire, mail.Raw, mail.Size, mail.SHA256, mail.Held = sources.Reconstructed, blob, blob.Size(), blob.SHA256(), blob.Held()
 	}
 	if mail.Message, err = message.Read(ctx, mail.Raw, mail.Size, message.Limits{}); err != nil {
@@ -525,6 +526,20 @@ func (c *converter) separated(ctx context.Context, j convertJob, in *convertInpu
 	}
 	r.report(report, size)
 	return nil
+}
+
+// maxLossNotes is how many notes a document has on what mail could not hold.
+const maxLossNotes = 20
+
+func lossNotes(losses []outlook.Loss) []string {
+	var notes []string
+	for i, l := range losses {
+		if i == maxLossNotes {
+			return append(notes, fmt.Sprintf("%d more of the kind", len(losses)-i))
+		}
+		notes = append(notes, l.String())
+	}
+	return notes
 }
 
 // file writes a document into a folder, which appears whole.
