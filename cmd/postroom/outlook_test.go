@@ -259,6 +259,67 @@ func spooled(t *testing.T, o *office) int {
 	return len(left)
 }
 
+// What a dry run says of separated messages is what a run files.
+func TestFormatMsgSeparatedInADryRun(t *testing.T) {
+	o := newOffice(t, dovecot.Options{})
+	o.configure("folders: [Inbox]\nformat: msg\nseparate_attachments: true\nkeep_original: true")
+	mail := mailgen.New(7, mailgen.Small())
+	for range 20 {
+		o.deliver("INBOX", mail.Next().Raw)
+	}
+	described := func(d *store.Document) string { return fmt.Sprint(files(d), d.Notes) }
+	decisions, _, _ := o.dry("INBOX")
+	said := make(map[string]string)
+	for _, d := range decisions {
+		of := &store.Document{Notes: d.Notes}
+		for _, f := range d.Files {
+			of.Files = append(of.Files, store.File{Name: f.Name, Role: f.Role, MediaType: fmt.Sprint(f.MediaType, " ", f.Size)})
+		}
+		said[d.Document] = described(of)
+	}
+	o.once()
+	several := 0
+	for _, d := range o.filed() {
+		for i := range d.Files {
+			d.Files[i].MediaType += fmt.Sprint(" ", d.Files[i].Size)
+		}
+		if got := described(d); said[d.ID] != got {
+			t.Errorf("filed is\n%s\nsaid was\n%s", got, said[d.ID])
+		}
+		if len(d.Files) > 2 {
+			several++
+		}
+	}
+	if len(said) != 20 || several == 0 {
+		t.Errorf("%d messages, %d with attachments", len(said), several)
+	}
+}
+
+// Messages that Exchange Online renders become files of Outlook's as well.
+func TestFormatMsgOfExchange(t *testing.T) {
+	b := newBranch(t, 11, "format: msg\nkeep_original: true")
+	b.fill(11, 8)
+	if s := b.once(); s.Filed != 8 || s.Quarantined+s.Failed != 0 {
+		t.Fatalf("%+v", s)
+	}
+	for _, d := range b.filed() {
+		found, err := filepath.Glob(filepath.Join(b.dir, "documents/invoices/*/*/*/*~"+d.ID[:12], "original.eml"))
+		if err != nil || len(found) != 1 {
+			t.Fatalf("%q, %v", found, err)
+		}
+		raw, err := os.ReadFile(found[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := sha256.Sum256(inOutlook(t, raw, outlook.Options{Received: d.Origin.Received, Mailbox: "invoices@contoso.example"}))
+		if d.Files[0].Name != "message.msg" || d.Files[0].SHA256 != want || d.Origin.Wire != "rendered" {
+			t.Errorf("%s: %s, or message.msg is not the message converted", d.Title, files(d))
+		}
+		contains(t, b.refile(0, d.ID), "unchanged")
+	}
+	b.verify(0)
+}
+
 // What waits in quarantine is filed in the format of now.
 func TestFormatMsgFromQuarantine(t *testing.T) {
 	o := newOffice(t, dovecot.Options{})
