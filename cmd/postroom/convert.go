@@ -56,7 +56,7 @@ func newConvert() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "convert [flags] IN OUT", Short: "Convert between .eml and Outlook's .msg, offline", Args: cobra.ExactArgs(2),
 		Long: `Converts messages to the other format, or to that of --to. What a file holds decides
-which format it has, not its name.
+which format it has, not its name. From .msg to .eml is not built yet.
 
 IN is a file, - for standard input, or a folder. Of a folder its tree of *.eml and *.msg
 (--all: every file) is written under OUT with the same names, the ending replaced, or
@@ -119,6 +119,9 @@ func convert(cmd *cobra.Command, in, out string, o convertOptions) (err error) {
 		}}}
 	}
 	if err != nil {
+		if cmd.Context().Err() != nil {
+			err = errConvertStopped
+		}
 		return failed(errors.Join(err, c.close()))
 	}
 	// Who stops reading what is printed must not end the program before it has
@@ -134,17 +137,14 @@ func convert(cmd *cobra.Command, in, out string, o convertOptions) (err error) {
 		report.out = progress.around(cmd.ErrOrStderr())
 	}
 	report.begin()
-	c.run(cmd.Context(), jobs, func(done int, r converted) {
-		progress.show(done, len(jobs))
-		report.add(r)
-	})
+	c.run(cmd.Context(), jobs, func(done int) { progress.show(done, len(jobs)) }, report.add)
 	progress.end()
 	err = errors.Join(leave(), c.close())
 	report.end()
 	report.troubles.print(cmd.ErrOrStderr())
 	switch {
-	case cmd.Context().Err() != nil:
-		return failed(errors.New("stopped before the end; what was not converted has left nothing behind, and the same command goes on from here"))
+	case cmd.Context().Err() != nil && report.totals.Files < len(jobs):
+		return failed(errConvertStopped)
 	case err != nil || report.failure != nil:
 		return failed(errors.Join(err, report.failure))
 	case report.totals.Failed > 0:
@@ -158,6 +158,8 @@ func convert(cmd *cobra.Command, in, out string, o convertOptions) (err error) {
 	}
 	return nil
 }
+
+var errConvertStopped = errors.New("stopped before the end; what was not converted has left nothing behind, and the same command goes on from here")
 
 // convertJob is one message to be converted.
 type convertJob struct {
@@ -323,9 +325,9 @@ func (c *converter) enter(out string, tree bool) (leave func() error, err error)
 	return leave, nil
 }
 
-// run converts the jobs and tells what became of each, in their order; done is
-// how many of them are finished.
-func (c *converter) run(ctx context.Context, jobs []convertJob, tell func(done int, r converted)) {
+// run converts the jobs. It tells how many are done after each, and what became
+// of them in their order.
+func (c *converter) run(ctx context.Context, jobs []convertJob, show func(done int), tell func(converted)) {
 	type numbered struct {
 		n int
 		converted
@@ -352,6 +354,7 @@ func (c *converter) run(ctx context.Context, jobs []convertJob, tell func(done i
 	done, turn := 0, 0
 	for r := range results {
 		done++
+		show(done)
 		early[r.n] = r.converted
 		for ; ; turn++ {
 			now, ok := early[turn]
@@ -360,7 +363,7 @@ func (c *converter) run(ctx context.Context, jobs []convertJob, tell func(done i
 			}
 			delete(early, turn)
 			if !now.stopped {
-				tell(done, now)
+				tell(now)
 			}
 		}
 	}
@@ -390,7 +393,12 @@ func (c *converter) one(ctx context.Context, j convertJob) (r converted) {
 		fail(err)
 		return r
 	}
-	if err := errors.Join(c.convert(ctx, j, in, &r), in.Close()); err != nil {
+	defer func() {
+		if err := in.Close(); err != nil && r.Error == "" {
+			fail(err)
+		}
+	}()
+	if err := c.convert(ctx, j, in, &r); err != nil {
 		fail(err)
 		return r
 	}
