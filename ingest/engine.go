@@ -5,8 +5,8 @@
 //
 //	lease the folder → settle what is owed → list what is new → record begun →
 //	spool and hash the bytes → read the message → make the document → record
-//	prepared → put it in the repository → record filed → settle it on its
-//	server → record settled
+//	prepared → render it in the format asked for → put it in the repository →
+//	record filed → settle it on its server → record settled
 //
 // poll.go holds the steps of a folder, batch.go how messages are fetched
 // together, file.go the steps of a message, settle.go what follows on the

@@ -29,7 +29,11 @@ func (b *batch) file(e *ledger.Entry, raw *spool.Blob, m *sources.Message) error
 	if done, err := b.givenUp(*e, raw); done || err != nil {
 		return err
 	}
-	d, identity, header, err := b.read(*e, raw, m)
+	made, identity, header, err := b.read(*e, raw, m)
+	var d *store.Document
+	if made != nil {
+		d = made.Document
+	}
 	b.tell(Event{Kind: Examined, Entry: *e, Doc: d, Header: header})
 	unfit := errors.As(err, new(*messageError))
 	if err != nil && !unfit {
@@ -53,6 +57,18 @@ func (b *batch) file(e *ledger.Entry, raw *spool.Blob, m *sources.Message) error
 	done, err := b.prepare(e, d, identity)
 	if err != nil || done {
 		return err
+	}
+	scratch := b.e.Spool.Scratch()
+	defer func() {
+		if err := scratch.Close(); err != nil {
+			b.log.Warn("remove rendered message from spool", zap.Error(err))
+		}
+	}()
+	switch err := b.render(*e, made, scratch); {
+	case errors.As(err, new(*messageError)):
+		return b.quarantine(*e, raw, m, header, err)
+	case err != nil:
+		return local("render message", err)
 	}
 	d.Filed = time.Now().UTC().Truncate(time.Second)
 	receipt, err := b.e.Repository.Put(b.work, d)
@@ -105,13 +121,8 @@ func (e *messageError) Unwrap() error { return e.error }
 
 // read makes the document of a message, and tells what the message is recognised
 // by.
-func (b *batch) read(e ledger.Entry, raw *spool.Blob, m *sources.Message) (d *store.Document, f document.Fingerprint, h *message.Header, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			b.log.Error("panic while reading a message", zap.String("key", e.Key), zap.Any("panic", r), zap.ByteString("stack", debug.Stack()))
-			err = &messageError{fmt.Errorf("internal error while reading the message: %v", r)}
-		}
-	}()
+func (b *batch) read(e ledger.Entry, raw *spool.Blob, m *sources.Message) (d *document.Made, f document.Fingerprint, h *message.Header, err error) {
+	defer b.survive(e, "reading", &err)
 	b.e.reading <- struct{}{}
 	defer func() { <-b.e.reading }()
 	content, err := message.Read(b.work, raw, raw.Size(), message.Limits{})
@@ -140,6 +151,27 @@ func (b *batch) read(e ledger.Entry, raw *spool.Blob, m *sources.Message) (d *st
 	}
 	d.Properties, d.Notes = properties, append(d.Notes, notes...)
 	return d, f, h, nil
+}
+
+// render gives the document its message in the format of the source.
+func (b *batch) render(e ledger.Entry, d *document.Made, scratch *spool.Scratch) (err error) {
+	if !b.Rules.Outlook {
+		return nil
+	}
+	defer b.survive(e, "rendering", &err)
+	b.e.reading <- struct{}{}
+	defer func() { <-b.e.reading }()
+	_, err = d.Render(b.work, scratch)
+	return err
+}
+
+// survive makes a panic of what is done to a message the message's own error. It
+// is to be deferred.
+func (b *batch) survive(e ledger.Entry, doing string, err *error) {
+	if r := recover(); r != nil {
+		b.log.Error("panic while "+doing+" a message", zap.String("key", e.Key), zap.Any("panic", r), zap.ByteString("stack", debug.Stack()))
+		*err = &messageError{fmt.Errorf("internal error while %s the message: %v", doing, r)}
+	}
 }
 
 // prepare records what the document will be. Done is true when there is nothing

@@ -29,6 +29,17 @@ func original(d *store.Document) *store.File {
 	return nil
 }
 
+// whyNoOriginal says why the document has no such file, as the first half of a
+// sentence.
+func whyNoOriginal(d *store.Document) string {
+	for i := range d.Files {
+		if f := &d.Files[i]; f.Role == store.RoleMessage && f.MediaType != document.MailType {
+			return "it was filed as " + f.Name
+		}
+	}
+	return "its attachments were separated"
+}
+
 // readBack spools a message as it was received from its document in the
 // repository. The error wraps errNoOriginal if it is not there as such.
 func readBack(ctx context.Context, r store.Reader, s *spool.Spool, location string, d *store.Document) (*spool.Blob, error) {

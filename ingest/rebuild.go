@@ -44,9 +44,9 @@ type Rebuilt struct {
 	Forgotten   int `json:"forgotten"`
 	Discarded   int `json:"discarded"`
 	// BytesOnly are the documents whose messages are recognised by their bytes
-	// and their Message-ID alone: as their attachments were separated and no
-	// original was kept, or it was altered, it cannot be told what else they are
-	// recognised by. In another rendering such a message is filed once more, and
+	// and their Message-ID alone: as their attachments were separated, or they
+	// were filed as .msg, and no original was kept, or it was altered, it cannot
+	// be told what else they are recognised by. In another rendering such a message is filed once more, and
 	// marked as a possible duplicate.
 	BytesOnly int `json:"bytes_only"`
 	// OldLedger says why the old ledger could not be read to its end.

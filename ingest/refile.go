@@ -154,9 +154,9 @@ func (e *Engine) received(ctx context.Context, r store.Reader, m *mailbox, d led
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	return nil, fmt.Errorf("%w, since its attachments were separated and keep_original was not set; and it cannot be had from its server: %w. "+
+	return nil, fmt.Errorf("%w, since %s and keep_original was not set; and it cannot be had from its server: %w. "+
 		"If it is still there, put it back into the folder %s under its key %s, or try again once the server answers; with keep_original: true, what is filed from now on can always be filed anew",
-		errNoOriginal, cause, was.Origin.Folder, was.Origin.ServerID)
+		errNoOriginal, whyNoOriginal(was), cause, was.Origin.Folder, was.Origin.ServerID)
 }
 
 // fetchAgain fetches the message of a document, or one with the same bytes, from
@@ -232,7 +232,13 @@ func (e *Engine) replace(ctx context.Context, repository refilable, m *mailbox, 
 		return Refiled{}, err
 	}
 	defer back()
-	next, err := m.anew(ctx, was, raw, content, f)
+	scratch := e.Spool.Scratch()
+	defer func() {
+		if err := scratch.Close(); err != nil {
+			m.log.Warn("remove rendered message from spool", zap.Error(err))
+		}
+	}()
+	next, err := m.anew(ctx, was, raw, content, f, scratch)
 	if err != nil {
 		return Refiled{}, err
 	}
@@ -270,10 +276,10 @@ func (e *Engine) replace(ctx context.Context, repository refilable, m *mailbox, 
 }
 
 // anew makes the document once more, under the rules of now.
-func (m *mailbox) anew(ctx context.Context, was *store.Document, raw *spool.Blob, content *message.Message, f document.Fingerprint) (d *store.Document, err error) {
+func (m *mailbox) anew(ctx context.Context, was *store.Document, raw *spool.Blob, content *message.Message, f document.Fingerprint, scratch *spool.Scratch) (_ *store.Document, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("internal error while reading the message: %v", r)
+			err = fmt.Errorf("internal error while reading or rendering the message: %v", r)
 		}
 	}()
 	o := was.Origin
@@ -283,7 +289,8 @@ func (m *mailbox) anew(ctx context.Context, was *store.Document, raw *spool.Blob
 		Raw: raw, Size: raw.Size(), SHA256: raw.SHA256(), Held: raw.Held(),
 		Message: content, Header: content.Header, Identity: f,
 	}
-	if d, err = document.Make(ctx, in, m.Rules); err != nil {
+	d, err := document.Make(ctx, in, m.Rules)
+	if err != nil {
 		return nil, err
 	}
 	properties, notes, err := document.Evaluate(m.Rules.Properties, in.Values(content))
@@ -297,12 +304,16 @@ func (m *mailbox) anew(ctx context.Context, was *store.Document, raw *spool.Blob
 	d.ID, d.Origin, d.Filed = was.ID, o, was.Filed
 	for _, note := range was.Notes {
 		// What its server said of the message is known from its notes alone.
-		kept := strings.HasPrefix(note, "possible_duplicate_of ") || !isOriginal(was) && !strings.HasPrefix(note, refiledNote)
+		own := strings.HasPrefix(note, refiledNote) || strings.HasPrefix(note, document.RenderingNote)
+		kept := strings.HasPrefix(note, "possible_duplicate_of ") || !isOriginal(was) && !own
 		if kept && !slices.Contains(d.Notes, note) {
 			d.Notes = append(d.Notes, note)
 		}
 	}
-	return d, nil
+	if _, err := d.Render(ctx, scratch); err != nil {
+		return nil, err
+	}
+	return d.Document, nil
 }
 
 // refiledNote begins the note that says when a document was filed anew.

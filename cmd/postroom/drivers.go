@@ -120,6 +120,7 @@ func mailbox(s *config.Source, log *zap.Logger) ingest.Mailbox {
 			Title: s.Document.Title, Class: s.Document.Class, Permissions: s.Document.Permissions,
 			Properties: properties(s), Only: filter(s),
 			SeparateAttachments: s.SeparateAttachments, KeepOriginal: s.KeepOriginal,
+			Outlook: s.Format == "msg",
 		},
 	}
 	if m.Address == "" {

@@ -24,6 +24,9 @@ sources:
     type: imap
     credentials: box
     server: imap.example.com
+    format: msg
+    separate_attachments: true
+    keep_original: true
     only: {unread: true, since: 2024-01-01, max_size: 150MB, from: ["*@supplier.com"], subject: ["INV-*"]}
     document:
       class: Invoice
@@ -42,7 +45,8 @@ sources:
 		t.Fatal(err)
 	}
 	rules := mailbox(c.Sources[0], zap.NewNop()).Rules
-	if rules.Class != "Invoice" || rules.Title != "{importance}" || rules.Permissions != "Accounts only" || len(rules.Properties) != 3 {
+	if rules.Class != "Invoice" || rules.Title != "{importance}" || rules.Permissions != "Accounts only" || len(rules.Properties) != 3 ||
+		!rules.Outlook || !rules.SeparateAttachments || !rules.KeepOriginal {
 		t.Fatalf("%+v", rules)
 	}
 	fixed, number, ticket := rules.Properties[0], rules.Properties[1], rules.Properties[2]

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -19,12 +20,20 @@ import (
 // TestLargeMessageNeedsLittleMemory files a message of 150 MB in a process of
 // its own and looks at the most memory that held.
 func TestLargeMessageNeedsLittleMemory(t *testing.T) {
-	for name, rules := range map[string]string{"whole": "", "separated": "separate_attachments: true\nkeep_original: true"} {
-		t.Run(name, func(t *testing.T) { largeMessage(t, rules) })
+	for _, tt := range []struct {
+		name, rules string
+		files       int
+	}{
+		{"whole", "", 1},
+		{"separated", "separate_attachments: true\nkeep_original: true", 3},
+		{"msg", "format: msg", 1},
+		{"msg, separated", "format: msg\nseparate_attachments: true\nkeep_original: true", 3},
+	} {
+		t.Run(tt.name, func(t *testing.T) { largeMessage(t, tt.rules, tt.files) })
 	}
 }
 
-func largeMessage(t *testing.T, rules string) {
+func largeMessage(t *testing.T, rules string, files int) {
 	o := newOffice(t, dovecot.Options{})
 	o.configure(rules)
 	var raw bytes.Buffer
@@ -32,9 +41,31 @@ func largeMessage(t *testing.T, rules string) {
 		t.Fatal(err)
 	}
 	o.send("INBOX", raw.Bytes())
-	cmd := exec.Command(buildProgram(t), "run", "--once", "--config", filepath.Join(o.dir, "config.yaml"))
+	peak := peakOf(t, exec.Command(buildProgram(t), "run", "--once", "--config", filepath.Join(o.dir, "config.yaml")))
+	if rules == "" {
+		o.judge()
+	} else if docs := o.filed(); len(docs) != 1 || len(docs[0].Files) != files || docs[0].Origin.Size != int64(raw.Len()) {
+		t.Errorf("%d documents", len(docs))
+	}
+	littleMemory(t, peak)
+}
+
+func littleMemory(t *testing.T, peak int64) {
+	t.Helper()
+	t.Logf("peak RSS %.1f MB", float64(peak)/1e6)
+	if peak == 0 || peak > 64e6 {
+		t.Errorf("peak RSS %d bytes, limit 64 MB", peak)
+	}
+}
+
+// peakOf runs a command and returns the most memory that it held.
+func peakOf(t *testing.T, cmd *exec.Cmd) int64 {
+	t.Helper()
 	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.Stderr = &out
+	if cmd.Stdout == nil {
+		cmd.Stdout = &out
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -44,14 +75,62 @@ func largeMessage(t *testing.T, rules string) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out.Bytes())
 	}
-	if rules == "" {
-		o.judge()
-	} else if docs := o.filed(); len(docs) != 1 || len(docs[0].Files) < 3 || docs[0].Origin.Size != int64(raw.Len()) {
-		t.Errorf("%d documents", len(docs))
+	return peak
+}
+
+// TestConvertNeedsLittleMemory converts messages of 150 MB, from files and from
+// standard input.
+func TestConvertNeedsLittleMemory(t *testing.T) {
+	program := buildProgram(t)
+	dir, made := t.TempDir(), t.TempDir()
+	for i := range 2 {
+		f, err := os.Create(filepath.Join(dir, fmt.Sprintf("large %d.eml", i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(mailgen.New(uint64(i)).WriteLarge(f, 150<<20), f.Close()); err != nil {
+			t.Fatal(err)
+		}
 	}
-	t.Logf("peak RSS %.1f MB", float64(peak)/1e6)
-	if peak == 0 || peak > 64e6 {
-		t.Errorf("peak RSS %d bytes, limit 64 MB", peak)
+	one := filepath.Join(dir, "large 0.eml")
+	for name, args := range map[string][]string{
+		"file": {one, filepath.Join(made, "one.msg")}, "separated": {"--separate-attachments", one, filepath.Join(made, "one")},
+		"standard streams": {"-", "-"}, "tree": {dir, filepath.Join(made, "all")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cmd := exec.Command(program, append([]string{"convert"}, args...)...)
+			if args[0] == "-" {
+				in, err := os.Open(one)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer in.Close()
+				out, err := os.Create(filepath.Join(made, "standard.msg"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer out.Close()
+				cmd.Stdin, cmd.Stdout = in, out
+			}
+			littleMemory(t, peakOf(t, cmd))
+		})
+	}
+	if outlookIsRead {
+		peak := peakOf(t, exec.Command(program, "convert", filepath.Join(made, "one.msg"), filepath.Join(made, "back.eml")))
+		littleMemory(t, peak)
+		peak = peakOf(t, exec.Command(program, "convert", "--separate-attachments", filepath.Join(made, "one.msg"), filepath.Join(made, "back")))
+		littleMemory(t, peak)
+	}
+	var sums []string
+	for _, name := range []string{"one.msg", "standard.msg", "all/large 0.msg"} {
+		b, err := os.ReadFile(filepath.Join(made, filepath.FromSlash(name)))
+		if err != nil || len(b) < 100<<20 {
+			t.Fatalf("%s: %d bytes, %v", name, len(b), err)
+		}
+		sums = append(sums, sum(b))
+	}
+	if sums[0] != sums[1] || sums[0] != sums[2] {
+		t.Error("the same message became different files")
 	}
 }
 

@@ -56,6 +56,12 @@ func showsBar(env func(string) string) bool {
 }
 
 func newProgress(errs io.Writer) *progress {
+	return newBar(errs, "filing ", "%d of %d known so far")
+}
+
+// newBar returns a bar for what the verb says. Counters has the verbs for those
+// done and those in all.
+func newBar(errs io.Writer, verb, counters string) *progress {
 	p := &progress{errs: errs}
 	f, ok := asIs(errs).(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) || !showsBar(os.Getenv) {
@@ -63,7 +69,7 @@ func newProgress(errs io.Writer) *progress {
 	}
 	p.bars = mpb.New(mpb.WithOutput(f), mpb.WithWidth(40))
 	p.bar = p.bars.AddBar(0,
-		mpb.PrependDecorators(decor.Name("filing "), decor.CountersNoUnit("%d of %d known so far")),
+		mpb.PrependDecorators(decor.Name(verb), decor.CountersNoUnit(counters)),
 		mpb.AppendDecorators(
 			decor.Percentage(decor.WC{W: 5}), decor.Name("  "),
 			decor.AverageSpeed(0, "%.0f/s"), decor.Name("  "),
@@ -112,6 +118,15 @@ func (p *progress) observe(ev ingest.Event) {
 	p.tally.observe(ev)
 	p.bar.SetTotal(p.tally.total, false)
 	p.bar.SetCurrent(p.tally.done)
+}
+
+// show shows how many of all are done.
+func (p *progress) show(done, total int) {
+	if p.bars == nil {
+		return
+	}
+	p.bar.SetTotal(int64(total), false)
+	p.bar.SetCurrent(int64(done))
 }
 
 // end takes the bar away.

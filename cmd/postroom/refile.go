@@ -20,8 +20,9 @@ where it came from and when it was filed; a note says when it was filed anew. If
 nothing would change, nothing is done.
 
 It is made from the message as it was received: original.eml, or message.eml if no
-attachments were separated from it. If the repository has neither, the message is
-fetched from its server again; if that is not possible, the document stays as it is.
+attachments were separated from it; never message.msg. If the repository has neither,
+the message is fetched from its server again; if that is not possible, the document
+stays as it is.
 
 ID is the document's id, at least its first 12 digits, or the path of its folder.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return refile(cmd, args[0]) },

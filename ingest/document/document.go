@@ -28,6 +28,8 @@ type Rules struct {
 	SeparateAttachments bool
 	// KeepOriginal adds the message as it was received, as original.eml.
 	KeepOriginal bool
+	// Outlook makes the message file one in Outlook's format, message.msg.
+	Outlook bool `json:",omitempty"`
 }
 
 // Input is a message as it was received.
@@ -54,11 +56,12 @@ type Input struct {
 	Identity Fingerprint
 }
 
-// Make returns the document of a message. It is the same at every call with the
-// same input and rules, except for Filed, which the caller sets. Memory does not
-// grow with the message. The error is one of Raw or of the context: no message
-// is refused.
-func Make(ctx context.Context, in Input, rules Rules) (*store.Document, error) {
+// Make returns the document of a message, with the message file as message.eml;
+// Render makes it the one that the rules ask for. The document is the same at
+// every call with the same input and rules, except for Filed, which the caller
+// sets. Memory does not grow with the message. The error is one of Raw or of the
+// context: no message is refused.
+func Make(ctx context.Context, in Input, rules Rules) (*Made, error) {
 	m := in.Message
 	if m == nil {
 		var err error
@@ -90,7 +93,7 @@ func Make(ctx context.Context, in Input, rules Rules) (*store.Document, error) {
 	whole := store.File{
 		Name:      messageFile,
 		Role:      store.RoleMessage,
-		MediaType: "message/rfc822",
+		MediaType: MailType,
 		Size:      in.Size,
 		SHA256:    in.SHA256,
 		Held:      in.Held,
@@ -99,6 +102,7 @@ func Make(ctx context.Context, in Input, rules Rules) (*store.Document, error) {
 		},
 	}
 	d.Files = []store.File{whole}
+	made := &Made{Document: d, message: m, outlook: rules.Outlook}
 	d.Notes = append(d.Notes, readingNotes(m)...)
 	if rules.SeparateAttachments {
 		s := newSeparator(ctx, m)
@@ -107,19 +111,28 @@ func Make(ctx context.Context, in Input, rules Rules) (*store.Document, error) {
 		}
 		d.Files = append(d.Files[:0], s.files(whole)...)
 		d.Notes = append(d.Notes, s.notes.all()...)
+		if s.altered != nil {
+			made.message, made.stubs = s.without, s.stubs
+		}
 	}
 	if rules.KeepOriginal {
 		whole.Name, whole.Role = originalFile, store.RoleOriginal
 		d.Files = append(d.Files, whole)
 	}
-	return d, nil
+	return made, nil
 }
 
 // Names of files that postroom gives.
 const (
 	messageFile  = "message.eml"
+	outlookFile  = "message.msg"
 	originalFile = "original.eml"
 )
+
+// MailType is the media type of a message file that is mail.
+const MailType = "message/rfc822"
+
+const outlookType = "application/vnd.ms-outlook"
 
 // maxNotes is how many notes of a kind a document has at most: on the reading of
 // the message, and on its attachments.

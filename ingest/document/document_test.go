@@ -35,7 +35,7 @@ func mustMake(t testing.TB, in Input, rules Rules) *store.Document {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return d
+	return d.Document
 }
 
 func TestMake(t *testing.T) {

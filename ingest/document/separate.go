@@ -27,7 +27,9 @@ type separator struct {
 
 	found   []*file // in order of the message
 	altered *spliced
-	sum     [32]byte // of altered
+	without *message.Message // altered, as it was read again
+	stubs   int              // in altered
+	sum     [32]byte         // of altered
 	notes   *notes
 }
 
@@ -48,7 +50,7 @@ func newSeparator(ctx context.Context, m *message.Message) *separator {
 		ctx: ctx, m: m, layout: m.Layout(),
 		parent: map[*message.Part]*message.Part{},
 		// The message may be of another format, and have another name.
-		names: filename.NewSet(store.DocumentFile, messageFile, "message.msg", originalFile),
+		names: filename.NewSet(store.DocumentFile, messageFile, outlookFile, originalFile),
 		notes: &notes{},
 	}
 	for p := range m.All() {
@@ -399,7 +401,7 @@ func (s *separator) alter() error {
 		return err
 	}
 	h.Sum(s.sum[:0])
-	s.altered = altered
+	s.altered, s.without, s.stubs = altered, again, len(stubs)
 	return nil
 }
 

@@ -290,11 +290,11 @@ func TestWarnings(t *testing.T) {
   - {name: kept, type: password, username: u, password: "${secret:kept}"}
 defaults: {format: msg}
 sources:
-  - {name: a, type: imap, credentials: box, server: x, format: eml}
+  - {name: a, type: imap, credentials: box, server: x}
   - {name: b, type: pop3, credentials: box, server: x, enabled: false, mailbox: "${secret:b}", format: eml, document: {title: "{importance}"}, only: {since: 2024-01-01}}
   - {name: c, type: gmail, credentials: goog, mailbox: a@example.com, enabled: false}
 `,
-			"config.yaml:5:24: type: google: not built yet\nconfig.yaml:6:57: password: ${secret:NAME}: not built yet\nconfig.yaml:7:20: format: msg: not built yet\n" +
+			"config.yaml:5:24: type: google: not built yet\nconfig.yaml:6:57: password: ${secret:NAME}: not built yet\n" +
 				"config.yaml:10:21: type: pop3: not built yet\nconfig.yaml:10:81: mailbox: ${secret:NAME}: not built yet\n" +
 				"config.yaml:11:21: type: gmail: not built yet\n"},
 		{"folders", head + box + "sources: [{name: a, type: imap, credentials: box, server: x, folders: [Inbox, A/B], exclude_folders: [A], failed_folder: Done, after_filing: move, filed_folder: Done}]\n",

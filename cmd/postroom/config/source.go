@@ -119,7 +119,7 @@ func (l *loader) readDefaults(n *node) []entry {
 		}
 	}
 	// Where a source takes it, it is an error there.
-	for _, problem := range s.notBuilt(unbuiltInSource(), &node{kind: mappingNode, entries: defaults}) {
+	for _, problem := range s.notBuilt(nil, &node{kind: mappingNode, entries: defaults}) {
 		l.warnings.put(problem)
 	}
 	return defaults
@@ -293,7 +293,7 @@ func (s *sourceReader) checkBuilt() {
 	if c := s.source.Credentials; c != nil && c.Type == "entra" && s.grammar.knows(s.source.Type) && s.source.Type != "exchange" && slices.Contains(fitting(s.source.Type), "entra") {
 		to.add(s.node.entry("credentials").value.pos, "credentials: type entra with type %s: not built yet", s.source.Type)
 	}
-	for _, problem := range s.notBuilt(unbuiltInSource(), s.node) {
+	for _, problem := range s.notBuilt(nil, s.node) {
 		to.put(problem)
 	}
 	if s.source.Enabled && s.source.Credentials != nil {

@@ -17,12 +17,6 @@ func unbuiltInFile() []unbuilt {
 	}
 }
 
-func unbuiltInSource() []unbuilt {
-	return []unbuilt{
-		{"format", "msg"},
-	}
-}
-
 func unbuiltInCredentials() []unbuilt {
 	return []unbuilt{
 		{"type", "google"},
