@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"postroom/ingest/message"
+	"postroom/ingest/message/tnef"
 )
 
 // file is what becomes an attachment.
@@ -28,10 +29,17 @@ type file struct {
 	nested *message.Message // whose part is attached as a message
 	root   *message.Part
 	inline bool
+	cid    string // its Content-ID, where the part has none
+
+	mac    *macintosh // of a Macintosh
+	ending string     // the type that it has an extension for, where that is not mime
+
+	tnef *tnef.Attachment // it is in winmail.dat
+	of   *tnef.Message    // which is this
 }
 
 // contents says what a message is made of: its class, its text, its attachments.
-func (c *converter) contents(m *message.Message, root *message.Part, place string) (class string, l *message.Layout, files []*file, err error) {
+func (c *converter) contents(m *message.Message, root *message.Part, place string) (class string, l *layout, files []*file, err error) {
 	class = "IPM.Note"
 	if custom, ok := strings.CutPrefix(root.Header.Raw("Content-Class"), "urn:content-class:custom."); ok && custom != "" {
 		class += ".Custom." + oneLine(custom)
@@ -43,20 +51,22 @@ func (c *converter) contents(m *message.Message, root *message.Part, place strin
 		if f.open, err = entity(m, root); err != nil {
 			return "", nil, nil, err
 		}
-		return class + ".SMIME.MultipartSigned", root.Parts[0].Layout(), []*file{f}, nil
+		return class + ".SMIME.MultipartSigned", &layout{Layout: root.Parts[0].Layout()}, []*file{f}, nil
 	case protection != message.Unprotected && !root.IsMultipart():
 		f := &file{part: root, m: m, mime: "application/pkcs7-mime", name: "smime.p7m", kind: oneLine(root.Header.Raw("Content-Type"))}
 		f.open = func() io.Reader { return m.Open(root) }
-		return class + ".SMIME", &message.Layout{}, []*file{f}, nil
+		return class + ".SMIME", &layout{Layout: &message.Layout{}}, []*file{f}, nil
 	}
 
-	l = root.Layout()
+	if l, err = c.arrange(m, root, place); err != nil {
+		return "", nil, nil, err
+	}
 	c.special(root, place)
 	for _, a := range l.Attachments {
 		files = append(files, c.file(m, a.Part, place))
 	}
 	texts := slices.Concat(l.More, l.Alternatives)
-	if l.Other != nil {
+	if l.Other != nil && !l.other() {
 		texts = append(texts, l.Other)
 	}
 	for _, p := range texts {
@@ -64,6 +74,9 @@ func (c *converter) contents(m *message.Message, root *message.Part, place strin
 		files = append(files, c.file(m, p, place))
 	}
 	slices.SortStableFunc(files, func(a, b *file) int { return int(a.part.Whole.Start - b.part.Whole.Start) })
+	if files, err = c.appleFiles(m, root, files, place); err != nil {
+		return "", nil, nil, err
+	}
 	if err := c.inline(m, l, files); err != nil {
 		return "", nil, nil, err
 	}
@@ -75,7 +88,8 @@ func (c *converter) contents(m *message.Message, root *message.Part, place strin
 		c.lose(place, "%d attachments more than the %d that a message can have are in message.eml alone, which is the whole message", n-maxObjects+1, maxObjects)
 		files = append(files[:maxObjects-1], &file{part: root, m: m, mime: "message/rfc822", name: "message.eml", open: func() io.Reader { return m.Raw(root.Whole) }})
 	}
-	return class, l, files, nil
+	l.tnef, class, files, err = c.takeTNEF(m, root.Header, l, class, files, place)
+	return class, l, files, err
 }
 
 // special names what is converted as ordinary mail although it is more.
@@ -86,8 +100,6 @@ func (c *converter) special(root *message.Part, place string) {
 			c.lose(place, "the message is a report: what it reports is in its attachments")
 		case "text/calendar":
 			c.lose(place, "an invitation or appointment is an attachment")
-		case "application/ms-tnef", "application/vnd.ms-tnef":
-			c.lose(place, "winmail.dat is an attachment: what is in it is not taken out")
 		case "multipart/encrypted":
 			c.lose(place, "what is encrypted with OpenPGP is an attachment")
 		}
@@ -234,9 +246,13 @@ func (c *converter) externalBody(f *file) {
 
 // inline finds the pictures that the HTML shows (MS-OXCMAIL 2.2.3.4.1.4.1). One
 // that it does not would be hidden from the reader.
-func (c *converter) inline(m *message.Message, l *message.Layout, files []*file) error {
-	if l.HTML == nil {
-		return nil
+func (c *converter) inline(m *message.Message, l *layout, files []*file) error {
+	for _, p := range l.pieces {
+		for _, f := range files {
+			if f.part == p.Part && p.picture != "" {
+				f.inline, f.cid = true, p.picture
+			}
+		}
 	}
 	var parts []*message.Part
 	for _, a := range l.Attachments {
@@ -247,12 +263,14 @@ func (c *converter) inline(m *message.Message, l *message.Layout, files []*file)
 	if len(parts) == 0 {
 		return nil
 	}
-	refs, err := m.References(l.HTML, parts)
-	if err != nil {
-		return err
-	}
-	for _, f := range files {
-		f.inline = refs[f.part]
+	for _, text := range l.texts() {
+		refs, err := m.References(text, parts)
+		if err != nil {
+			return err
+		}
+		for _, f := range files {
+			f.inline = f.inline || refs[f.part]
+		}
 	}
 	return nil
 }
@@ -267,6 +285,9 @@ var pictures = map[string]bool{
 func (c *converter) attachment(parent *object, n int, f *file, place string) error {
 	if err := c.ctx.Err(); err != nil {
 		return err
+	}
+	if f.tnef != nil {
+		return c.attachTNEF(parent, n, f.of, f.tnef, place)
 	}
 	if parent.err != nil {
 		return parent.err
@@ -297,7 +318,7 @@ func (c *converter) attachment(parent *object, n int, f *file, place string) err
 			base = fmt.Sprintf("ATT%05d", n+1)
 		}
 		if ext == "" {
-			ext = endings[f.mime]
+			ext = endings[either(f.ending, f.mime)]
 		}
 		o.text(pidTagDisplayName, c.displayName(p, base, ext))
 	}
@@ -310,14 +331,13 @@ func (c *converter) attachment(parent *object, n int, f *file, place string) err
 	if ext != "" {
 		o.text(pidTagAttachExtension, "."+ext)
 	}
-	if p.ContentID != "" {
-		o.text(pidTagAttachContentID, p.ContentID)
-	}
+	o.text(pidTagAttachContentID, either(p.ContentID, f.cid))
 	o.text(pidTagAttachContentLocation, p.Location)
 	o.text(pidTagAttachContentBase, oneLine(p.Header.Text("Content-Base")))
 	if strings.HasPrefix(f.mime, "text/") {
 		o.text(pidTagTextAttachmentCharset, p.Charset)
 	}
+	f.mac.write(c, o)
 	if f.kind != "" {
 		if t, ok := o.named(pidNameContentType, typeString); ok {
 			o.text(t, f.kind)

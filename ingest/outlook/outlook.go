@@ -130,6 +130,7 @@ func (c *converter) message(m *message.Message, root *message.Part, at *cfb.Stor
 	if err != nil {
 		return "", err
 	}
+	layout.tnef.reserve(o, h)
 	o.text(pidTagMessageClass, class)
 	o.int32(pidTagStoreSupportMask, 0x00040E79) // STORE_UNICODE_OK (MS-OXMSG 2.1.1.1) and what Outlook has with it
 	o.int32(pidTagAccess, 2)
@@ -150,7 +151,7 @@ func (c *converter) message(m *message.Message, root *message.Part, at *cfb.Stor
 	c.envelope(o, h, place)
 	recipients := c.addresses(o, h, place)
 	c.headers(o, m, h, place)
-	if err := c.body(o, m, layout, root, place); err != nil {
+	if err := c.body(o, m, layout, root, class, place); err != nil {
 		return "", err
 	}
 	hidden := 0
@@ -165,6 +166,9 @@ func (c *converter) message(m *message.Message, root *message.Part, at *cfb.Stor
 	}
 	if hidden > 0 && hidden == len(files) {
 		c.namedBool(o, pidLidSmartNoAttach, true) // no paper clip
+	}
+	if recipients, err = c.properties(o, layout.tnef, recipients, place); err != nil {
+		return "", err
 	}
 
 	// MS-OXMSG 2.4.1: next identifiers and numbers of recipients and attachments.

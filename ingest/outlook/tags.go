@@ -47,6 +47,8 @@ const (
 	pidTagHTML                tag = 0x10130102
 	pidTagInternetCodepage    tag = 0x3FDE0003
 	pidTagNativeBody          tag = 0x10160003
+	pidTagRtfCompressed       tag = 0x10090102
+	pidTagRtfInSync           tag = 0x0E1F000B
 	pidTagBodyContentID       tag = 0x1015001F
 	pidTagBodyContentLocation tag = 0x1014001F
 
@@ -72,6 +74,9 @@ const (
 	pidTagAttachFilename        tag = 0x3704001F
 	pidTagAttachExtension       tag = 0x3703001F
 	pidTagAttachMimeTag         tag = 0x370E001F
+	pidTagAttachEncoding        tag = 0x37020102
+	pidTagAttachTag             tag = 0x370A0102
+	pidTagAttachAdditionalInfo  tag = 0x370F0102
 	pidTagTextAttachmentCharset tag = 0x371B001F
 	pidTagAttachContentID       tag = 0x3712001F
 	pidTagAttachContentLocation tag = 0x3713001F
@@ -103,12 +108,15 @@ var (
 	pidLidTaskComplete    = propertyName{set: psetidTask, lid: 0x811C}
 	pidNameKeywords       = propertyName{set: psPublicStrings, text: "Keywords"}
 	pidNameContentType    = propertyName{set: psInternetHeaders, text: "content-type"}
+	pidNameMacContentType = propertyName{set: psetidAttachment, text: "AttachmentMacContentType"}
+	pidNameMacInfo        = propertyName{set: psetidAttachment, text: "AttachmentMacInfo"}
 )
 
 // Methods of attachments (MS-OXCMSG 2.2.2.9).
 const (
 	byValue         = 1
 	embeddedMessage = 5
+	oleStorage      = 6
 )
 
 // Flags of messages (MS-OXCMSG 2.2.1.6). mfUnsent (8) is never set: Outlook would
