@@ -107,6 +107,9 @@ func (c *converter) addresses(o *object, h *message.Header, place string) (recip
 	if len(h.Values("Return-Receipt-To")) > 0 {
 		o.bool(pidTagDeliveryReportRequested, true)
 	}
+	if o.reserved[pidTagMessageRecipients.id()] {
+		return 0
+	}
 	left := 0
 	for i, kind := range []struct {
 		field   string

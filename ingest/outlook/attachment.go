@@ -40,10 +40,7 @@ type file struct {
 
 // contents says what a message is made of: its class, its text, its attachments.
 func (c *converter) contents(m *message.Message, root *message.Part, place string) (class string, l *layout, files []*file, err error) {
-	class = "IPM.Note"
-	if custom, ok := strings.CutPrefix(root.Header.Raw("Content-Class"), "urn:content-class:custom."); ok && custom != "" {
-		class += ".Custom." + oneLine(custom)
-	}
+	class = contentClass(root)
 	// S/MIME (MS-OXOSMIME 2.1): the message has one attachment, which is all of it.
 	switch protection := root.Protection(); {
 	case protection == message.ClearSigned && len(root.Parts) > 0:
@@ -337,11 +334,16 @@ func (c *converter) attachment(parent *object, n int, f *file, place string) err
 	if strings.HasPrefix(f.mime, "text/") {
 		o.text(pidTagTextAttachmentCharset, p.Charset)
 	}
+	if p.Header != nil {
+		o.text(pidTagAttachPayloadClass, oneLine(p.Header.Text("X-Payload-Class")))
+		o.text(pidTagAttachPayloadProvider, oneLine(p.Header.Text("X-Payload-Provider-GUID")))
+	}
 	f.mac.write(c, o)
 	if f.kind != "" {
 		if t, ok := o.named(pidNameContentType, typeString); ok {
 			o.text(t, f.kind)
 		}
+		o.binary(pidTagAttachTag, mimeTag)
 	}
 	for _, d := range []struct {
 		t    tag
@@ -386,6 +388,9 @@ func (c *converter) embed(o *object, f *file, place string) error {
 	_, err := c.message(f.nested, f.root, at, in)
 	return err
 }
+
+// mimeTag is PidTagAttachTag of what is MIME (MS-OXCMSG 2.2.2.15).
+var mimeTag = []byte{0x2A, 0x86, 0x48, 0x86, 0xF7, 0x14, 0x03, 0x0A, 0x04}
 
 // displayName is PidTagDisplayName of a file: what describes it, else its name.
 func (c *converter) displayName(p *message.Part, base, ext string) string {

@@ -29,6 +29,7 @@ const (
 	pidTagDisplayTo               tag = 0x0E04001F
 	pidTagDisplayCc               tag = 0x0E03001F
 	pidTagDisplayBcc              tag = 0x0E02001F
+	pidTagMessageRecipients       tag = 0x0E12000D
 	pidTagReplyRecipientEntries   tag = 0x004F0102
 	pidTagReplyRecipientNames     tag = 0x0050001F
 	pidTagReadReceiptRequested    tag = 0x0029000B
@@ -42,6 +43,9 @@ const (
 	pidTagListUnsubscribe         tag = 0x1045001F
 	pidTagFlagStatus              tag = 0x10900003
 	pidTagToDoItemFlags           tag = 0x0E2B0003
+	pidTagPurportedSenderDomain   tag = 0x4083001F
+	pidTagSenderIDStatus          tag = 0x40790003
+	pidTagSpamConfidenceLevel     tag = 0x40760003
 
 	pidTagBody                tag = 0x1000001F
 	pidTagHTML                tag = 0x10130102
@@ -84,6 +88,8 @@ const (
 	pidTagAttachFlags           tag = 0x37140003
 	pidTagAttachmentHidden      tag = 0x7FFE000B
 	pidTagAttachmentFlags       tag = 0x7FFD0003
+	pidTagAttachPayloadClass    tag = 0x371A001F
+	pidTagAttachPayloadProvider tag = 0x3719001F
 )
 
 // group is the properties of a person (MS-OXCMAIL 2.6).
@@ -100,16 +106,22 @@ var (
 
 // Named properties.
 var (
-	pidLidFlagRequest     = propertyName{set: psetidCommon, lid: 0x8530}
-	pidLidToDoTitle       = propertyName{set: psetidCommon, lid: 0x85A4}
-	pidLidSmartNoAttach   = propertyName{set: psetidCommon, lid: 0x8514}
-	pidLidTaskStatus      = propertyName{set: psetidTask, lid: 0x8101}
-	pidLidPercentComplete = propertyName{set: psetidTask, lid: 0x8102}
-	pidLidTaskComplete    = propertyName{set: psetidTask, lid: 0x811C}
-	pidNameKeywords       = propertyName{set: psPublicStrings, text: "Keywords"}
-	pidNameContentType    = propertyName{set: psInternetHeaders, text: "content-type"}
-	pidNameMacContentType = propertyName{set: psetidAttachment, text: "AttachmentMacContentType"}
-	pidNameMacInfo        = propertyName{set: psetidAttachment, text: "AttachmentMacInfo"}
+	pidLidFlagRequest               = propertyName{set: psetidCommon, lid: 0x8530}
+	pidLidToDoTitle                 = propertyName{set: psetidCommon, lid: 0x85A4}
+	pidLidSmartNoAttach             = propertyName{set: psetidCommon, lid: 0x8514}
+	pidLidTaskStatus                = propertyName{set: psetidTask, lid: 0x8101}
+	pidLidPercentComplete           = propertyName{set: psetidTask, lid: 0x8102}
+	pidLidTaskComplete              = propertyName{set: psetidTask, lid: 0x811C}
+	pidLidInfoPathFormName          = propertyName{set: psetidCommon, lid: 0x85B1}
+	pidLidClassified                = propertyName{set: psetidCommon, lid: 0x85B5}
+	pidLidClassification            = propertyName{set: psetidCommon, lid: 0x85B6}
+	pidLidClassificationDescription = propertyName{set: psetidCommon, lid: 0x85B7}
+	pidLidClassificationGUID        = propertyName{set: psetidCommon, lid: 0x85B8}
+	pidLidClassificationKeep        = propertyName{set: psetidCommon, lid: 0x85BA}
+	pidNameKeywords                 = propertyName{set: psPublicStrings, text: "Keywords"}
+	pidNameContentType              = propertyName{set: psInternetHeaders, text: "content-type"}
+	pidNameMacContentType           = propertyName{set: psetidAttachment, text: "AttachmentMacContentType"}
+	pidNameMacInfo                  = propertyName{set: psetidAttachment, text: "AttachmentMacInfo"}
 )
 
 // Methods of attachments (MS-OXCMSG 2.2.2.9).

@@ -78,8 +78,11 @@ func (c *converter) takeTNEF(m *message.Message, h *message.Header, l *layout, c
 		files = slices.Replace(files, i, i+1, own...)
 		i += len(own) - 1
 	}
-	if found != nil && found.Class != "" {
-		class = oneLine(found.Class)
+	if found != nil {
+		// IPM.Note says nothing that a header field may not say better (2.2.3.2.15).
+		if own := oneLine(found.Class); own != "" && !strings.EqualFold(own, "IPM.Note") {
+			class = own
+		}
 	}
 	return found, class, files, nil
 }
@@ -392,7 +395,9 @@ func (w *winmail) reserve(o *object, h *message.Header) {
 	if _, made := conversationIndex(h, h.Date()); made && has(pidTagConversationIndex) {
 		reserve(true, pidTagConversationIndex, pidTagConversationTracking)
 	}
-	reserve(len(w.Recipients) > 0 && lacks("To", "Cc", "Bcc"), pidTagDisplayTo, pidTagDisplayCc, pidTagDisplayBcc)
+	// Recipients are those of the header, but for a report (2.2.3.1.5).
+	report := strings.HasPrefix(strings.ToLower(w.Class), "report.")
+	reserve(len(w.Recipients) > 0 && (report || lacks("To", "Cc", "Bcc")), pidTagMessageRecipients, pidTagDisplayTo, pidTagDisplayCc, pidTagDisplayBcc)
 	// Of the same subject, TNEF knows better what its prefix is (2.2.3.2.6).
 	if prefix, normalized, ok := w.subject(); ok && prefix+normalized == oneLine(h.Text("Subject")) {
 		reserve(true, pidTagSubjectPrefix, pidTagNormalizedSubject)

@@ -478,3 +478,50 @@ func TestEncapsulatedCorpus(t *testing.T) {
 	}
 	t.Logf("%d texts", n)
 }
+
+// FuzzTNEF: any TNEF makes a file that is as it has to be. Its checksums are put
+// right, so that it is made use of.
+func FuzzTNEF(f *testing.F) {
+	fixtures, err := filepath.Glob("testdata/*tnef*.txtar")
+	if err != nil || len(fixtures) == 0 {
+		f.Fatal("no fixtures", err)
+	}
+	for _, name := range fixtures {
+		a, err := txtar.ParseFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, s := range a.Files {
+			if s.Name == "winmail.dat" {
+				f.Add(stream(f, string(s.Data)))
+			}
+		}
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		rightSums(b)
+		raw := append([]byte("Content-Type: application/ms-tnef\r\nContent-Transfer-Encoding: binary\r\n\r\n"), b...)
+		out, _ := convert(t, raw, outlook.Options{Memory: 64 << 10})
+		readMsg(t, out)
+	})
+}
+
+// rightSums puts the checksums of a stream right, and those of streams in it.
+func rightSums(b []byte) {
+	for off := 6; off+9 <= len(b); {
+		n := int(binary.LittleEndian.Uint32(b[off+5:]))
+		data := b[off+9:]
+		if n < 0 || n+2 > len(data) {
+			return
+		}
+		data = data[:n]
+		if at := bytes.Index(data, le32(0x223E9F78)); at >= 0 {
+			rightSums(data[at:])
+		}
+		var sum uint16
+		for _, c := range data {
+			sum += uint16(c)
+		}
+		binary.LittleEndian.PutUint16(b[off+9+n:], sum)
+		off += 9 + n + 2
+	}
+}
