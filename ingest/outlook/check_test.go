@@ -159,6 +159,9 @@ func (c *checked) properties(s *cfb.Entry, path string, header int) (head []byte
 			c.set(key, fmt.Sprint(int32(size)))
 			continue
 		case 0x000B:
+			if le.Uint64(b[8:]) > 1 {
+				c.t.Errorf("%s is %x", key, b[8:16])
+			}
 			c.set(key, fmt.Sprint(size != 0))
 			continue
 		case 0x0005:
