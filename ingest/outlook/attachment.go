@@ -40,7 +40,7 @@ type file struct {
 
 // contents says what a message is made of: its class, its text, its attachments.
 func (c *converter) contents(m *message.Message, root *message.Part, place string) (class string, l *layout, files []*file, err error) {
-	class = contentClass(root)
+	class = classOf(root)
 	// S/MIME (MS-OXOSMIME 2.1): the message has one attachment, which is all of it.
 	switch protection := root.Protection(); {
 	case protection == message.ClearSigned && len(root.Parts) > 0:
@@ -67,7 +67,9 @@ func (c *converter) contents(m *message.Message, root *message.Part, place strin
 		texts = append(texts, l.Other)
 	}
 	for _, p := range texts {
-		c.lose(place, "a text that is not the message's own (%s) is an attachment", p.Type)
+		if !isTNEF(p) {
+			c.lose(place, "a text that is not the message's own (%s) is an attachment", p.Type)
+		}
 		files = append(files, c.file(m, p, place))
 	}
 	slices.SortStableFunc(files, func(a, b *file) int { return int(a.part.Whole.Start - b.part.Whole.Start) })

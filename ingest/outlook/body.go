@@ -256,7 +256,7 @@ func (c *converter) richTNEF(b *body, w *winmail) (bool, error) {
 	}
 	v := p.Values[0]
 	whole, err := soundRTF(v)
-	if errors.Is(err, errRTF) {
+	if errors.Is(err, errDamagedRTF) {
 		return false, nil // a loss that unmapped names
 	}
 	if err != nil {

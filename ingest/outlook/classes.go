@@ -18,8 +18,8 @@ var (
 	infoPath = regexp.MustCompile(`(?i)^InfoPath\.(\{?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\}?)(?:\.(.+))?$`)
 )
 
-// contentClass is the class that a message has by its Content-Class.
-func contentClass(root *message.Part) string {
+// classOf is the class that a message has by its Content-Class.
+func classOf(root *message.Part) string {
 	content := oneLine(root.Header.Raw("Content-Class"))
 	lower := strings.ToLower(content)
 	if custom, ok := strings.CutPrefix(content, "urn:content-class:custom."); ok && custom != "" {
@@ -88,17 +88,19 @@ func (c *converter) specialFields(o *object, h *message.Header) {
 	if form := infoPath.FindStringSubmatch(oneLine(h.Raw("Content-Class"))); form != nil {
 		text(pidLidInfoPathFormName, form[2])
 	}
+	// PidLidClassified, …Keep, …Classification, …Description, …Guid (2.2.3.2.22).
 	if !strings.EqualFold(h.Raw("X-Microsoft-Classified"), "true") {
 		return
 	}
-	c.namedBool(o, pidLidClassified, true)
+	named := func(lid uint32) propertyName { return propertyName{set: psetidCommon, lid: lid} }
+	c.namedBool(o, named(0x85B5), true)
 	switch strings.ToLower(h.Raw("X-Microsoft-ClassKeep")) {
 	case "true":
-		c.namedBool(o, pidLidClassificationKeep, true)
+		c.namedBool(o, named(0x85BA), true)
 	case "false":
-		c.namedBool(o, pidLidClassificationKeep, false)
+		c.namedBool(o, named(0x85BA), false)
 	}
-	text(pidLidClassification, oneLine(h.Text("X-Microsoft-Classification")))
-	text(pidLidClassificationDescription, oneLine(h.Text("X-Microsoft-ClassDesc")))
-	text(pidLidClassificationGUID, oneLine(h.Text("X-Microsoft-ClassID")))
+	text(named(0x85B6), oneLine(h.Text("X-Microsoft-Classification")))
+	text(named(0x85B7), oneLine(h.Text("X-Microsoft-ClassDesc")))
+	text(named(0x85B8), oneLine(h.Text("X-Microsoft-ClassID")))
 }

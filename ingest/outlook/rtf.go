@@ -13,8 +13,8 @@ import (
 	"postroom/ingest/message/tnef/rtf"
 )
 
-// errRTF: a value is no compressed RTF, or damaged.
-var errRTF = errors.New("RTF is damaged")
+// errDamagedRTF: a value is no compressed RTF, or damaged.
+var errDamagedRTF = errors.New("RTF is damaged")
 
 const (
 	rtfHead         = 16
@@ -24,11 +24,11 @@ const (
 
 // soundRTF returns a value of PidTagRtfCompressed as it has to be: its own bytes,
 // without what follows them (MS-OXRTFCP 2.1.3.1). It reads it once, as a stream.
-// The error is errRTF, or one of the raw bytes.
+// The error is errDamagedRTF, or one of the raw bytes.
 func soundRTF(v tnef.Value) (func() io.Reader, error) {
 	var head [rtfHead]byte
 	if v.Size() < rtfHead {
-		return nil, errRTF
+		return nil, errDamagedRTF
 	}
 	if _, err := io.ReadFull(v.Open(), head[:]); err != nil {
 		return nil, err
@@ -39,7 +39,7 @@ func soundRTF(v tnef.Value) (func() io.Reader, error) {
 	switch le.Uint32(head[8:]) {
 	case rtfUncompressed:
 		if rtfHead+raw > v.Size() {
-			return nil, errRTF
+			return nil, errDamagedRTF
 		}
 		// Its size is wrong in some writers.
 		le.PutUint32(head[:], uint32(raw)+rtfHead-4)
@@ -47,17 +47,17 @@ func soundRTF(v tnef.Value) (func() io.Reader, error) {
 		size = raw
 	case rtfCompressed:
 		if size < 0 || rtfHead+size > v.Size() {
-			return nil, errRTF
+			return nil, errDamagedRTF
 		}
 		sum := &crcWriter{crc: math.MaxUint32}
 		if _, err := io.Copy(sum, io.NewSectionReader(v.Open(), rtfHead, size)); err != nil {
 			return nil, err
 		}
 		if ^sum.crc != le.Uint32(head[12:]) {
-			return nil, errRTF
+			return nil, errDamagedRTF
 		}
 	default:
-		return nil, errRTF
+		return nil, errDamagedRTF
 	}
 	return func() io.Reader {
 		return io.MultiReader(bytes.NewReader(head[:]), io.NewSectionReader(v.Open(), rtfHead, size))

@@ -106,22 +106,17 @@ var (
 
 // Named properties.
 var (
-	pidLidFlagRequest               = propertyName{set: psetidCommon, lid: 0x8530}
-	pidLidToDoTitle                 = propertyName{set: psetidCommon, lid: 0x85A4}
-	pidLidSmartNoAttach             = propertyName{set: psetidCommon, lid: 0x8514}
-	pidLidTaskStatus                = propertyName{set: psetidTask, lid: 0x8101}
-	pidLidPercentComplete           = propertyName{set: psetidTask, lid: 0x8102}
-	pidLidTaskComplete              = propertyName{set: psetidTask, lid: 0x811C}
-	pidLidInfoPathFormName          = propertyName{set: psetidCommon, lid: 0x85B1}
-	pidLidClassified                = propertyName{set: psetidCommon, lid: 0x85B5}
-	pidLidClassification            = propertyName{set: psetidCommon, lid: 0x85B6}
-	pidLidClassificationDescription = propertyName{set: psetidCommon, lid: 0x85B7}
-	pidLidClassificationGUID        = propertyName{set: psetidCommon, lid: 0x85B8}
-	pidLidClassificationKeep        = propertyName{set: psetidCommon, lid: 0x85BA}
-	pidNameKeywords                 = propertyName{set: psPublicStrings, text: "Keywords"}
-	pidNameContentType              = propertyName{set: psInternetHeaders, text: "content-type"}
-	pidNameMacContentType           = propertyName{set: psetidAttachment, text: "AttachmentMacContentType"}
-	pidNameMacInfo                  = propertyName{set: psetidAttachment, text: "AttachmentMacInfo"}
+	pidLidFlagRequest      = propertyName{set: psetidCommon, lid: 0x8530}
+	pidLidToDoTitle        = propertyName{set: psetidCommon, lid: 0x85A4}
+	pidLidSmartNoAttach    = propertyName{set: psetidCommon, lid: 0x8514}
+	pidLidTaskStatus       = propertyName{set: psetidTask, lid: 0x8101}
+	pidLidPercentComplete  = propertyName{set: psetidTask, lid: 0x8102}
+	pidLidTaskComplete     = propertyName{set: psetidTask, lid: 0x811C}
+	pidLidInfoPathFormName = propertyName{set: psetidCommon, lid: 0x85B1}
+	pidNameKeywords        = propertyName{set: psPublicStrings, text: "Keywords"}
+	pidNameContentType     = propertyName{set: psInternetHeaders, text: "content-type"}
+	pidNameMacContentType  = propertyName{set: psetidAttachment, text: "AttachmentMacContentType"}
+	pidNameMacInfo         = propertyName{set: psetidAttachment, text: "AttachmentMacInfo"}
 )
 
 // Methods of attachments (MS-OXCMSG 2.2.2.9).

@@ -1,6 +1,7 @@
 package outlook
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -102,7 +103,7 @@ func (c *converter) openTNEF(m *message.Message, h *message.Header, p *message.P
 	if stream == nil {
 		return nil, fmt.Sprintf("its encoding is damaged, and it has more than %d bytes", c.options.Memory), nil
 	}
-	t, err = tnef.Open(stream, size)
+	t, err = tnef.Open(interruptible{c.ctx, stream}, size)
 	if why, err = damage(t, err); why != "" || err != nil {
 		return nil, why, err
 	}
@@ -198,7 +199,7 @@ func (c *converter) unmapped(t *tnef.Message, in string) (list []string, err err
 		look(r.Properties, "a recipient")
 	}
 	if p := t.Properties.Get(tnef.PidTagRtfCompressed); p != nil && p.Values[0].Size() > 0 {
-		if _, err := soundRTF(p.Values[0]); errors.Is(err, errRTF) {
+		if _, err := soundRTF(p.Values[0]); errors.Is(err, errDamagedRTF) {
 			add("its text in RTF, as that is damaged")
 		} else if err != nil {
 			return nil, err
@@ -710,6 +711,19 @@ func (o *object) tagOf(ps tnef.Properties, oid []byte) {
 	}
 }
 
+// interruptible ends reading when the context does.
+type interruptible struct {
+	ctx context.Context
+	r   io.ReaderAt
+}
+
+func (i interruptible) ReadAt(p []byte, off int64) (int, error) {
+	if err := i.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return i.r.ReadAt(p, off)
+}
+
 // nowhere takes what is written for no one to see.
 type nowhere struct{}
 
@@ -725,14 +739,14 @@ func (c *converter) readableOLE(v tnef.Value) bool {
 	return c.copyStorage(w.Root(), f.Root, 0) == nil && w.Close() == nil
 }
 
-// maxStorages bounds storages within storages.
-const maxStorages = 32
+// deepestStorage bounds storages within storages of an OLE object.
+const deepestStorage = 32
 
 var errNested = errors.New("storages are nested too deep")
 
 // copyStorage copies what is in a storage of another compound file.
 func (c *converter) copyStorage(to *cfb.Storage, from *cfb.Entry, depth int) error {
-	if depth > maxStorages {
+	if depth > deepestStorage {
 		return errNested
 	}
 	to.SetClass(from.Class)

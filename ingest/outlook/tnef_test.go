@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"io"
 	"path/filepath"
 	"strconv"
@@ -408,6 +409,28 @@ func TestMemoryOfTNEF(t *testing.T) {
 	if small, big := used(1<<20), used(150<<20); big > small+1<<20 {
 		t.Errorf("%d bytes of memory for an attachment of 1 MiB, %d for one of 150 MiB", small, big)
 	}
+}
+
+// TestContextEndsInTNEF: while TNEF is looked at, too.
+func TestContextEndsInTNEF(t *testing.T) {
+	m := largeTNEF(t, 1<<20)
+	// The message itself asks once, before.
+	if _, err := outlook.Convert(&ending{Context: context.Background(), left: 3}, &counter{}, m, outlook.Options{}); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+// ending is a context that ends when it was asked that many times.
+type ending struct {
+	context.Context
+	left int
+}
+
+func (e *ending) Err() error {
+	if e.left--; e.left < 0 {
+		return context.Canceled
+	}
+	return nil
 }
 
 // TestOddBase64: TNEF in base64 that cannot be read from anywhere is held, up to
