@@ -169,7 +169,7 @@ func correlate(t *tnef.Message, h *message.Header) (why string, err error) {
 			return "it is of another message (X-MS-TNEF-Correlator)", nil
 		}
 	case theirs != "" && theirs == trim(identifier(h, "Message-ID")):
-	case subject != "" && subject != oneLine(h.Text("Subject")):
+	case subject != "" && h.Raw("Subject") != "" && subject != oneLine(h.Text("Subject")):
 		return "it is of another message (it has another subject)", nil
 	}
 	return "", nil
@@ -630,6 +630,10 @@ func (c *converter) attachTNEF(parent *object, n int, t *tnef.Message, a *tnef.A
 		}
 	}
 	name := a.FileName()
+	if inner != nil || a.Method == tnef.MethodOLE {
+		// What is no file has names such as "Untitled Attachment".
+		name = either(a.LongName, either(a.DisplayName, name))
+	}
 	base, ext := fileName(name)
 	switch {
 	case inner != nil:
