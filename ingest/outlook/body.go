@@ -328,23 +328,24 @@ func (c *converter) htmlTNEF(b *body, w *winmail, p *tnef.Property) error {
 	return nil
 }
 
-// withoutNUL leaves out the NULs that end a text.
+// withoutNUL leaves out NULs, as they end a text.
 func withoutNUL(r io.Reader) io.Reader { return &nulReader{r: r} }
 
 type nulReader struct{ r io.Reader }
 
 func (n *nulReader) Read(p []byte) (int, error) {
-	k, err := n.r.Read(p)
-	if bytes.IndexByte(p[:k], 0) < 0 {
-		return k, err
-	}
-	kept := p[:0]
-	for _, b := range p[:k] {
-		if b != 0 {
-			kept = append(kept, b)
+	for {
+		k, err := n.r.Read(p)
+		kept := p[:0]
+		for _, b := range p[:k] {
+			if b != 0 {
+				kept = append(kept, b)
+			}
+		}
+		if len(kept) > 0 || err != nil || len(p) == 0 {
+			return len(kept), err
 		}
 	}
-	return len(kept), err
 }
 
 // rtfBody makes plain text of RTF.

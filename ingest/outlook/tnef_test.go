@@ -433,6 +433,16 @@ func (e *ending) Err() error {
 	return nil
 }
 
+// TestNULs: however many end a text, they are none of it.
+func TestNULs(t *testing.T) {
+	html := `"<p>a</p>` + strings.Repeat(`\x00`, 1<<20) + `<p>b</p>\x00"`
+	raw := append([]byte("Content-Type: application/ms-tnef\r\n\r\n"), stream(t, "10130102 "+html)...)
+	b, report := convert(t, raw, outlook.Options{})
+	if c := readMsg(t, b); c.values["1000001F"] != "a\r\n\r\nb" || string(c.raw["10130102"]) != "<p>a</p><p>b</p>" || len(report.Losses) > 0 {
+		t.Errorf("%q, %v", c.values["1000001F"], report.Losses)
+	}
+}
+
 // TestOddBase64: TNEF in base64 that cannot be read from anywhere is held, up to
 // the bound.
 func TestOddBase64(t *testing.T) {
