@@ -344,19 +344,21 @@ func (b *inBase64) ReadAt(p []byte, off int64) (n int, err error) {
 			continue
 		}
 		at -= int64(len(b.head))
-		raw := make([]byte, 57)
-		k, err := b.content.ReadAt(raw, at/78*57)
+		var raw [57]byte
+		var line [78]byte
+		k, err := b.content.ReadAt(raw[:], at/78*57)
 		if k == 0 {
 			return n, err
 		}
-		line := base64.StdEncoding.EncodeToString(raw[:k])
+		base64.StdEncoding.Encode(line[:], raw[:k])
+		length := int64((k + 2) / 3 * 4)
 		if k == 57 {
-			line += "\r\n"
+			length += int64(copy(line[76:], "\r\n"))
 		}
-		if at%78 >= int64(len(line)) {
+		if at%78 >= length {
 			return n, io.EOF
 		}
-		n += copy(p[n:], line[at%78:])
+		n += copy(p[n:], line[at%78:length])
 	}
 	return n, nil
 }
