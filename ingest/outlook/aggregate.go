@@ -85,7 +85,11 @@ func (l *layout) aggregate(root *message.Part) {
 	if text == nil {
 		return
 	}
-	shown := func(p *message.Part) bool { return p == text || p != nil && slices.Contains(l.More, p) }
+	more := map[*message.Part]bool{}
+	for _, p := range l.More {
+		more[p] = true
+	}
+	shown := func(p *message.Part) bool { return p == text || p != nil && more[p] }
 	for p := range within(root) {
 		if p.Type != "multipart/mixed" {
 			continue
@@ -115,11 +119,12 @@ func (l *layout) aggregate(root *message.Part) {
 		}
 		l.pieces = pieces
 		for _, q := range pieces {
-			l.More = slices.DeleteFunc(slices.Clone(l.More), func(p *message.Part) bool { return p == q.Part })
+			delete(more, q.Part)
 			if q.Part == l.Plain {
 				l.Plain = nil // it is a part of the text only
 			}
 		}
+		l.More = slices.DeleteFunc(l.More, func(p *message.Part) bool { return !more[p] })
 		return
 	}
 }

@@ -285,11 +285,11 @@ var fixed = map[tnef.Type]int{
 // fill sets the properties of TNEF that the object does not have yet.
 func (c *converter) fill(o *object, t *tnef.Message, ps tnef.Properties) error {
 	// Of an identifier that is there twice, Unicode goes first.
-	slices8 := func(p *tnef.Property) bool { return p.Tag.Type()&^tnef.TypeMultiple == tnef.TypeString8 }
+	narrow := func(p *tnef.Property) bool { return p.Tag.Type()&^tnef.TypeMultiple == tnef.TypeString8 }
 	for _, eightBit := range []bool{false, true} {
 		for i := range ps {
 			p := &ps[i]
-			if p.Name == nil && left[p.Tag.ID()] || slices8(p) != eightBit || len(p.Values) == 0 || !mappable(p) {
+			if p.Name == nil && left[p.Tag.ID()] || narrow(p) != eightBit || len(p.Values) == 0 || !mappable(p) {
 				continue
 			}
 			if err := c.take(o, t, p); err != nil {
