@@ -150,10 +150,10 @@ func (e *encapsulator) rune(r rune) {
 
 // element is what becomes of a tag.
 type element struct {
-	begin, end       int    // parameter of \htmltag (MS-OXRTFEX 2.1.3.1.1)
-	before, after    string // RTF that stands for the tags
-	block            bool   // it is a paragraph: a line ends before and after
-	hidden, verbatim bool   // what is in it is not shown; or not read as HTML either
+	begin, end    int    // parameter of \htmltag (MS-OXRTFEX 2.1.3.1.1)
+	before, after string // RTF that stands for the tags
+	block         bool   // it is a paragraph: a line ends before and after
+	verbatim      bool   // what is in it is neither shown nor read as HTML
 }
 
 // elements are those that show in RTF, or whose contents do not.
