@@ -116,6 +116,9 @@ func (c *converter) addresses(o *object, h *message.Header, report *notification
 	if report != nil && report.delivery {
 		return c.reportedRecipients(o, report)
 	}
+	if o.reserved[pidTagMessageRecipients.id()] {
+		return 0
+	}
 	left := 0
 	further := mt.further()
 	for i, kind := range []struct {

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"postroom/ingest/message"
+	"postroom/ingest/message/tnef"
 )
 
 // file is what becomes an attachment.
@@ -28,14 +29,18 @@ type file struct {
 	nested *message.Message // whose part is attached as a message
 	root   *message.Part
 	inline bool
+	cid    string // its Content-ID, where the part has none
+
+	mac    *macintosh // of a Macintosh
+	ending string     // the type that it has an extension for, where that is not mime
+
+	tnef *tnef.Attachment // it is in winmail.dat
+	of   *tnef.Message    // which is this
 }
 
 // contents says what a message is made of: its class, its text, its attachments.
-func (c *converter) contents(m *message.Message, root *message.Part, place string) (class string, l *message.Layout, files []*file, err error) {
-	class = "IPM.Note"
-	if custom, ok := strings.CutPrefix(root.Header.Raw("Content-Class"), "urn:content-class:custom."); ok && custom != "" {
-		class += ".Custom." + oneLine(custom)
-	}
+func (c *converter) contents(m *message.Message, root *message.Part, place string) (class string, l *layout, files []*file, err error) {
+	class = classOf(root)
 	// S/MIME (MS-OXOSMIME 2.1): the message has one attachment, which is all of it.
 	switch protection := root.Protection(); {
 	case protection == message.ClearSigned && len(root.Parts) > 0:
@@ -43,20 +48,22 @@ func (c *converter) contents(m *message.Message, root *message.Part, place strin
 		if f.open, err = entity(m, root); err != nil {
 			return "", nil, nil, err
 		}
-		return class + ".SMIME.MultipartSigned", root.Parts[0].Layout(), []*file{f}, nil
+		return class + ".SMIME.MultipartSigned", &layout{Layout: root.Parts[0].Layout()}, []*file{f}, nil
 	case protection != message.Unprotected && !root.IsMultipart():
 		f := &file{part: root, m: m, mime: "application/pkcs7-mime", name: "smime.p7m", kind: oneLine(root.Header.Raw("Content-Type"))}
 		f.open = func() io.Reader { return m.Open(root) }
-		return class + ".SMIME", &message.Layout{}, []*file{f}, nil
+		return class + ".SMIME", &layout{Layout: &message.Layout{}}, []*file{f}, nil
 	}
 
-	l = root.Layout()
+	if l, err = c.arrange(m, root, place); err != nil {
+		return "", nil, nil, err
+	}
 	c.special(root, place)
 	for _, a := range l.Attachments {
 		files = append(files, c.file(m, a.Part, place))
 	}
 	texts := slices.Concat(l.More, l.Alternatives)
-	if l.Other != nil {
+	if l.Other != nil && !l.other() {
 		texts = append(texts, l.Other)
 	}
 	for _, p := range texts {
@@ -64,10 +71,15 @@ func (c *converter) contents(m *message.Message, root *message.Part, place strin
 			files = append(files, c.file(m, p, place))
 			continue
 		}
-		c.lose(place, "a text that is not the message's own (%s) is an attachment", p.Type)
+		if !isTNEF(p) {
+			c.lose(place, "a text that is not the message's own (%s) is an attachment", p.Type)
+		}
 		files = append(files, c.file(m, p, place))
 	}
 	slices.SortStableFunc(files, func(a, b *file) int { return int(a.part.Whole.Start - b.part.Whole.Start) })
+	if files, err = c.appleFiles(m, root, files, place); err != nil {
+		return "", nil, nil, err
+	}
 	if err := c.inline(m, l, files); err != nil {
 		return "", nil, nil, err
 	}
@@ -79,15 +91,14 @@ func (c *converter) contents(m *message.Message, root *message.Part, place strin
 		c.lose(place, "%d attachments more than the %d that a message can have are in message.eml alone, which is the whole message", n-maxObjects+1, maxObjects)
 		files = append(files[:maxObjects-1], &file{part: root, m: m, mime: "message/rfc822", name: "message.eml", open: func() io.Reader { return m.Raw(root.Whole) }})
 	}
-	return class, l, files, nil
+	l.tnef, class, files, err = c.takeTNEF(m, root.Header, l, class, files, place)
+	return class, l, files, err
 }
 
 // special names what is converted as ordinary mail although it is more.
 func (c *converter) special(root *message.Part, place string) {
 	for p := range within(root) {
 		switch p.Type {
-		case "application/ms-tnef", "application/vnd.ms-tnef":
-			c.lose(place, "winmail.dat is an attachment: what is in it is not taken out")
 		case "multipart/encrypted":
 			c.lose(place, "what is encrypted with OpenPGP is an attachment")
 		}
@@ -234,9 +245,13 @@ func (c *converter) externalBody(f *file) {
 
 // inline finds the pictures that the HTML shows (MS-OXCMAIL 2.2.3.4.1.4.1). One
 // that it does not would be hidden from the reader.
-func (c *converter) inline(m *message.Message, l *message.Layout, files []*file) error {
-	if l.HTML == nil {
-		return nil
+func (c *converter) inline(m *message.Message, l *layout, files []*file) error {
+	for _, p := range l.pieces {
+		for _, f := range files {
+			if f.part == p.Part && p.picture != "" {
+				f.inline, f.cid = true, p.picture
+			}
+		}
 	}
 	var parts []*message.Part
 	for _, a := range l.Attachments {
@@ -247,12 +262,14 @@ func (c *converter) inline(m *message.Message, l *message.Layout, files []*file)
 	if len(parts) == 0 {
 		return nil
 	}
-	refs, err := m.References(l.HTML, parts)
-	if err != nil {
-		return err
-	}
-	for _, f := range files {
-		f.inline = refs[f.part]
+	for _, text := range l.texts() {
+		refs, err := m.References(text, parts)
+		if err != nil {
+			return err
+		}
+		for _, f := range files {
+			f.inline = f.inline || refs[f.part]
+		}
 	}
 	return nil
 }
@@ -267,6 +284,9 @@ var pictures = map[string]bool{
 func (c *converter) attachment(parent *object, n int, f *file, place string) error {
 	if err := c.ctx.Err(); err != nil {
 		return err
+	}
+	if f.tnef != nil {
+		return c.attachTNEF(parent, n, f.of, f.tnef, place)
 	}
 	if parent.err != nil {
 		return parent.err
@@ -297,7 +317,7 @@ func (c *converter) attachment(parent *object, n int, f *file, place string) err
 			base = fmt.Sprintf("ATT%05d", n+1)
 		}
 		if ext == "" {
-			ext = endings[f.mime]
+			ext = endings[either(f.ending, f.mime)]
 		}
 		o.text(pidTagDisplayName, c.displayName(p, base, ext))
 	}
@@ -310,18 +330,22 @@ func (c *converter) attachment(parent *object, n int, f *file, place string) err
 	if ext != "" {
 		o.text(pidTagAttachExtension, "."+ext)
 	}
-	if p.ContentID != "" {
-		o.text(pidTagAttachContentID, p.ContentID)
-	}
+	o.text(pidTagAttachContentID, either(p.ContentID, f.cid))
 	o.text(pidTagAttachContentLocation, p.Location)
 	o.text(pidTagAttachContentBase, oneLine(p.Header.Text("Content-Base")))
 	if strings.HasPrefix(f.mime, "text/") {
 		o.text(pidTagTextAttachmentCharset, p.Charset)
 	}
+	if p.Header != nil {
+		o.text(pidTagAttachPayloadClass, oneLine(p.Header.Text("X-Payload-Class")))
+		o.text(pidTagAttachPayloadProvider, oneLine(p.Header.Text("X-Payload-Provider-GUID")))
+	}
+	f.mac.write(c, o)
 	if f.kind != "" {
 		if t, ok := o.named(pidNameContentType, typeString); ok {
 			o.text(t, f.kind)
 		}
+		o.binary(pidTagAttachTag, mimeTag)
 	}
 	for _, d := range []struct {
 		t    tag
@@ -366,6 +390,9 @@ func (c *converter) embed(o *object, f *file, place string) error {
 	_, err := c.message(f.nested, f.root, at, in)
 	return err
 }
+
+// mimeTag is PidTagAttachTag of what is MIME (MS-OXCMSG 2.2.2.15).
+var mimeTag = []byte{0x2A, 0x86, 0x48, 0x86, 0xF7, 0x14, 0x03, 0x0A, 0x04}
 
 // displayName is PidTagDisplayName of a file: what describes it, else its name.
 func (c *converter) displayName(p *message.Part, base, ext string) string {

@@ -12,86 +12,364 @@ import (
 	"golang.org/x/net/html/atom"
 
 	"postroom/ingest/message"
+	"postroom/ingest/message/tnef"
+	"postroom/ingest/message/tnef/codepage"
+	"postroom/ingest/message/tnef/rtf"
 )
 
 // Values of PidTagNativeBody (MS-OXCMSG 2.2.1.56.2).
 const (
 	nativePlain  = 1
+	nativeRTF    = 2
 	nativeHTML   = 3
 	nativeSigned = 4
 )
 
-// body sets the text of the message (MS-OXCMAIL 2.2.3.3).
-func (c *converter) body(o *object, m *message.Message, l *message.Layout, root *message.Part, place string) error {
-	plain, rich := l.Plain, l.HTML
-	if plain == nil && rich == nil && l.Other != nil && (l.Other.Type == "text/enriched" || l.Other.Type == "text/richtext") {
-		plain = l.Other
+// body is the text of a message, in up to three forms.
+type body struct {
+	native int32
+	page   int32         // code page of the HTML, or of what there was instead
+	shown  *message.Part // that the text is of, nil if it is of TNEF
+
+	// html and rtf write PidTagHtml and PidTagRtfCompressed; nil if there is none.
+	html, rtf func(io.Writer) error
+	// text opens what the HTML says, in UTF-8.
+	text func() (io.Reader, error)
+	// plain is PidTagBody in UTF-8. Without it the text is made of text, else of
+	// unpacked, the RTF.
+	plain    io.Reader
+	unpacked func() (io.Reader, error)
+}
+
+// body sets the text of the message (MS-OXCMAIL 2.2.3.3): plain text, and HTML or
+// RTF with it. A message of the calendar has RTF that wraps the HTML, since it must
+// not have HTML (2.2.3.3.2.1); any other has the HTML alone, whose bytes are those
+// of the sender, so that nothing has to tell which of two is the newer.
+func (c *converter) body(o *object, m *message.Message, l *layout, root *message.Part, class, place string) error {
+	b := &body{native: nativePlain}
+	if err := c.plainText(b, m, l); err != nil {
+		return err
 	}
-	native, page := int32(nativePlain), int32(0)
-	var shown *message.Part
-	var text io.Reader
-	if rich != nil {
-		t, r, err := open(m, rich)
-		if err != nil {
-			return err
-		}
-		if r != nil {
-			native, shown, text = nativeHTML, rich, r
-			if page = codePages[t.Charset]; page == 0 {
-				// Windows has no code page for it, or none that HTML may be in.
-				c.lose(place, "the HTML is now in UTF-8, as Windows has no code page for %s", t.Charset)
-				page = utf8Page
-				o.stream(pidTagHTML, func(w io.Writer) error { return c.transcode(w, r) })
-				if _, text, err = open(m, rich); err != nil {
+	if err := c.richText(b, m, l, place); err != nil {
+		return err
+	}
+	switch {
+	case b.html != nil && ofCalendar(class):
+		b.native = nativeRTF
+		o.stream(pidTagRtfCompressed, func(w io.Writer) error {
+			return rtf.Compress(stopper{c.ctx, w}, func(w io.Writer) error {
+				text, err := b.text()
+				if err != nil {
 					return err
 				}
-			} else {
-				page = c.html(o, m, rich, page)
-			}
-		}
-	}
-	if plain != nil {
-		t, r, err := open(m, plain)
-		if err != nil {
-			return err
-		}
-		if r != nil && shown == nil {
-			shown = plain
-			if page = codePages[t.Charset]; page == 0 {
-				page = utf8Page
-			}
-		}
-		if r != nil {
-			rich, text = nil, r
-			if plain == l.Other {
-				text = enriched(r)
-			}
-		}
-	}
-	if shown == nil {
+				return rtf.Encapsulate(w, text)
+			})
+		})
+		o.bool(pidTagRtfInSync, true)
+	case b.html != nil:
+		b.native = nativeHTML
+		o.stream(pidTagHTML, b.html)
+	case b.rtf != nil:
+		b.native = nativeRTF
+		o.stream(pidTagRtfCompressed, b.rtf)
+		o.bool(pidTagRtfInSync, true)
+	case b.plain == nil:
 		return o.err
 	}
-	o.stream(pidTagBody, func(w io.Writer) error {
-		lw := newLineWriter(stopper{c.ctx, w})
-		var err error
-		if rich != nil {
-			err = htmlText(lw, text)
-		} else {
-			_, err = io.Copy(lw, text)
+	if b.plain == nil && b.text == nil {
+		if err := c.rtfBody(b, place); err != nil {
+			return err
 		}
+	}
+	if b.plain != nil || b.text != nil {
+		o.stream(pidTagBody, func(w io.Writer) error {
+			lw := newLineWriter(stopper{c.ctx, w})
+			var err error
+			if b.plain != nil {
+				_, err = io.Copy(lw, b.plain)
+			} else {
+				var text io.Reader
+				if text, err = b.text(); err == nil {
+					err = htmlText(lw, text)
+				}
+			}
+			if err != nil {
+				return err
+			}
+			return lw.end()
+		})
+	}
+	if root != nil && root.Protection() == message.ClearSigned {
+		b.native = nativeSigned
+	}
+	if b.page == 0 {
+		b.page = utf8Page
+	}
+	o.int32(pidTagInternetCodepage, b.page)
+	o.int32(pidTagNativeBody, b.native)
+	if b.shown != nil {
+		o.text(pidTagBodyContentID, b.shown.ContentID)
+		o.text(pidTagBodyContentLocation, b.shown.Location)
+	}
+	return o.err
+}
+
+// ofCalendar reports whether a message is a meeting or an appointment.
+func ofCalendar(class string) bool {
+	class = strings.ToLower(class)
+	return strings.HasPrefix(class, "ipm.schedule.meeting.") || class == "ipm.appointment" || strings.HasPrefix(class, "ipm.appointment.")
+}
+
+// plainText finds the plain text: that of the message goes first.
+func (c *converter) plainText(b *body, m *message.Message, l *layout) error {
+	if l.Plain != nil {
+		t, r, err := open(m, l.Plain)
 		if err != nil {
 			return err
 		}
-		return lw.end()
-	})
-	if root.Protection() == message.ClearSigned {
-		native = nativeSigned
+		if r != nil {
+			if flowedText(l.Plain) {
+				r = reflow(r, strings.EqualFold(l.Plain.Params["delsp"], "yes"))
+			}
+			b.plain, b.shown, b.page = r, l.Plain, codePages[t.Charset]
+			return nil
+		}
 	}
-	o.int32(pidTagInternetCodepage, page)
-	o.int32(pidTagNativeBody, native)
-	o.text(pidTagBodyContentID, shown.ContentID)
-	o.text(pidTagBodyContentLocation, shown.Location)
-	return o.err
+	w := l.tnef
+	if w == nil || !present(w.Properties, tnef.PidTagBody) {
+		return nil
+	}
+	p := w.Properties.Get(tnef.PidTagBody)
+	if t := p.Tag.Type(); t != tnef.TypeString && t != tnef.TypeString8 {
+		return nil
+	}
+	r, err := p.OpenText(w.CodePage)
+	b.plain, b.page = r, int32(w.CodePage)
+	return err
+}
+
+// richText finds the text with its formatting: HTML before RTF, and what stands in
+// the message before what TNEF has.
+func (c *converter) richText(b *body, m *message.Message, l *layout, place string) error {
+	if l.pieces != nil {
+		b.shown, b.page = l.pieces[0].Part, utf8Page
+		b.text = func() (io.Reader, error) { return l.aggregated(m), nil }
+		b.html = c.copier(b.text)
+		return nil
+	}
+	if l.HTML != nil {
+		if ok, err := c.htmlPart(b, m, l.HTML, place); ok || err != nil {
+			return err
+		}
+	}
+	if w := l.tnef; w != nil {
+		if ok, err := c.richTNEF(b, w); ok || err != nil {
+			return err
+		}
+	}
+	p := l.Other
+	switch {
+	case p == nil:
+		return nil
+	case isEnriched(p):
+		b.shown, b.page = p, utf8Page
+		c.lose(place, "the text, which is %s, is now HTML", p.Type)
+		rich := p.Type == "text/richtext"
+		b.text = func() (io.Reader, error) {
+			_, r, err := m.OpenText(p)
+			return enriched(r, rich), err
+		}
+		b.html = c.copier(b.text)
+	case isRTF(p):
+		b.shown = p
+		b.unpacked = func() (io.Reader, error) { return m.Open(p), nil }
+		b.rtf = func(w io.Writer) error {
+			return rtf.Compress(stopper{c.ctx, w}, func(w io.Writer) error {
+				_, err := io.Copy(w, m.Open(p))
+				return err
+			})
+		}
+	}
+	return nil
+}
+
+// copier writes what open opens.
+func (c *converter) copier(open func() (io.Reader, error)) func(io.Writer) error {
+	return func(w io.Writer) error {
+		r, err := open()
+		if err == nil {
+			_, err = io.Copy(stopper{c.ctx, w}, r)
+		}
+		return err
+	}
+}
+
+func isEnriched(p *message.Part) bool {
+	return p.Type == "text/enriched" || p.Type == "text/richtext"
+}
+
+func isRTF(p *message.Part) bool { return p.Type == "text/rtf" || p.Type == "application/rtf" }
+
+// htmlPart takes the HTML of the message, false if it is empty.
+func (c *converter) htmlPart(b *body, m *message.Message, p *message.Part, place string) (bool, error) {
+	t, r, err := open(m, p)
+	if r == nil || err != nil {
+		return false, err
+	}
+	b.shown = p
+	b.text = func() (io.Reader, error) {
+		_, r, err := m.OpenText(p)
+		return r, err
+	}
+	if b.page = codePages[t.Charset]; b.page == 0 {
+		// Windows has no code page for it, or none that HTML may be in.
+		c.lose(place, "the HTML is now in UTF-8, as Windows has no code page for %s", t.Charset)
+		b.page = utf8Page
+		b.html = func(w io.Writer) error {
+			text, err := b.text()
+			if err != nil {
+				return err
+			}
+			return c.transcode(w, text)
+		}
+		return true, nil
+	}
+	b.html = func(w io.Writer) error {
+		windows := false
+		_, err := io.Copy(&c1Finder{w: stopper{c.ctx, w}, found: &windows}, m.Open(p))
+		if b.page == 28591 && windows {
+			b.page = 1252
+		}
+		return err
+	}
+	return true, nil
+}
+
+// richTNEF takes the text that TNEF has in HTML or RTF, false if it has none.
+func (c *converter) richTNEF(b *body, w *winmail) (bool, error) {
+	if p := w.Properties.Get(tnef.PidTagHTML); p != nil && p.Values[0].Size() > 0 {
+		return true, c.htmlTNEF(b, w, p)
+	}
+	p := w.Properties.Get(tnef.PidTagRtfCompressed)
+	if p == nil || p.Values[0].Size() == 0 {
+		return false, nil
+	}
+	v := p.Values[0]
+	whole, err := soundRTF(v)
+	if errors.Is(err, errDamagedRTF) {
+		return false, nil // a loss that unmapped names
+	}
+	if err != nil {
+		return false, err
+	}
+	b.shown, b.page = nil, w.internetCodePage()
+	b.rtf = func(w io.Writer) error {
+		_, err := io.Copy(stopper{c.ctx, w}, whole())
+		return err
+	}
+	b.unpacked = func() (io.Reader, error) {
+		if v.Size() > c.options.Memory {
+			return nil, nil
+		}
+		data, err := v.Bytes()
+		if err != nil {
+			return nil, err
+		}
+		// What is too large, rtfText leaves out; other damage was looked for.
+		doc, _ := rtf.Decompress(data, int(c.options.Memory)+1)
+		return bytes.NewReader(doc), nil
+	}
+	return true, nil
+}
+
+// internetCodePage is PidTagInternetCodepage, else that of all text.
+func (w *winmail) internetCodePage() int32 {
+	if n, err := w.Properties.Get(tnef.PidTagInternetCodepage).Int(); err == nil && codepage.Known(codepage.ID(n)) {
+		return int32(n)
+	}
+	return int32(w.CodePage)
+}
+
+// htmlTNEF takes the HTML that TNEF has: its bytes, or a text (MS-OXCMSG
+// 2.2.1.56.9).
+func (c *converter) htmlTNEF(b *body, w *winmail, p *tnef.Property) error {
+	v := p.Values[0]
+	b.shown, b.page = nil, w.internetCodePage()
+	switch p.Tag.Type() {
+	case tnef.TypeString:
+		b.page = int32(codepage.UTF16LE)
+	case tnef.TypeString8:
+		b.page = int32(w.CodePage)
+	}
+	head := make([]byte, min(3, v.Size()))
+	if _, err := io.ReadFull(v.Open(), head); err != nil {
+		return err
+	}
+	switch {
+	case bytes.HasPrefix(head, []byte("\xEF\xBB\xBF")):
+		b.page = utf8Page
+	case bytes.HasPrefix(head, []byte("\xFF\xFE")):
+		b.page = int32(codepage.UTF16LE)
+	}
+	page := codepage.ID(b.page)
+	b.text = func() (io.Reader, error) { return withoutNUL(codepage.NewReader(page, v.Open())), nil }
+	if page != codepage.UTF16LE && page != 1201 {
+		b.html = c.copier(func() (io.Reader, error) { return withoutNUL(v.Open()), nil })
+		return nil
+	}
+	b.page = utf8Page
+	b.html = func(w io.Writer) error {
+		text, err := b.text()
+		if err != nil {
+			return err
+		}
+		return c.transcode(w, text)
+	}
+	return nil
+}
+
+// withoutNUL leaves out NULs, as they end a text.
+func withoutNUL(r io.Reader) io.Reader { return &nulReader{r: r} }
+
+type nulReader struct{ r io.Reader }
+
+func (n *nulReader) Read(p []byte) (int, error) {
+	for {
+		k, err := n.r.Read(p)
+		kept := p[:0]
+		for _, b := range p[:k] {
+			if b != 0 {
+				kept = append(kept, b)
+			}
+		}
+		if len(kept) > 0 || err != nil || len(p) == 0 {
+			return len(kept), err
+		}
+	}
+}
+
+// rtfBody makes plain text of RTF.
+func (c *converter) rtfBody(b *body, place string) error {
+	r, err := b.unpacked()
+	if err != nil {
+		return err
+	}
+	if r != nil {
+		text, kind, ok, err := rtfText(r, c.options.Memory)
+		if err != nil {
+			return err
+		}
+		if ok {
+			if kind == rtf.HTML {
+				b.text = func() (io.Reader, error) { return strings.NewReader(text), nil }
+			} else {
+				b.plain = strings.NewReader(text)
+			}
+			return nil
+		}
+	}
+	c.lose(place, "there is no plain text beside the RTF: it is damaged, or of more than %d bytes", c.options.Memory)
+	return nil
 }
 
 // open returns a text as UTF-8, nil if it is empty.
@@ -107,19 +385,6 @@ func open(m *message.Message, p *message.Part) (message.Text, io.Reader, error) 
 		return t, nil, err
 	}
 	return t, b, nil
-}
-
-// html sets PidTagHtml to the bytes of the part, and returns their code page.
-func (c *converter) html(o *object, m *message.Message, p *message.Part, page int32) int32 {
-	windows := false
-	o.stream(pidTagHTML, func(w io.Writer) error {
-		_, err := io.Copy(&c1Finder{w: stopper{c.ctx, w}, found: &windows}, m.Open(p))
-		return err
-	})
-	if page == 28591 && windows {
-		return 1252
-	}
-	return page
 }
 
 // c1Finder finds the bytes that are control characters in ISO-8859-1, where
@@ -146,16 +411,10 @@ var metaCharset = regexp.MustCompile(`(?i)(<meta\b[^>]*\bcharset\s*=\s*["']?)[^\
 
 // transcode writes HTML that has become UTF-8, and says so in it.
 func (c *converter) transcode(w io.Writer, text io.Reader) error {
-	head := make([]byte, 8<<10)
-	n, err := io.ReadFull(text, head)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return err
+	r, err := declareUTF8(text)
+	if err == nil {
+		_, err = io.Copy(stopper{c.ctx, w}, r)
 	}
-	out := stopper{c.ctx, w}
-	if _, err := out.Write(metaCharset.ReplaceAll(head[:n], []byte("${1}utf-8"))); err != nil {
-		return err
-	}
-	_, err = io.Copy(out, text)
 	return err
 }
 
@@ -296,56 +555,4 @@ func (t *textWriter) flush() {
 		_, t.err = t.w.Write(t.buf)
 	}
 	t.buf = t.buf[:0]
-}
-
-// enriched returns the text of text/enriched (RFC 1896) without its formatting.
-func enriched(r io.Reader) io.Reader { return &enrichedReader{r: r} }
-
-type enrichedReader struct {
-	r    io.Reader
-	tag  []byte // of a command that is being read, nil outside of one
-	out  bytes.Buffer
-	hide bool // in a <param>
-	err  error
-}
-
-func (e *enrichedReader) Read(p []byte) (int, error) {
-	buf := make([]byte, 4<<10)
-	for e.out.Len() == 0 && e.err == nil {
-		n, err := e.r.Read(buf)
-		for _, b := range buf[:n] {
-			e.put(b)
-		}
-		e.err = err
-	}
-	if e.out.Len() > 0 {
-		return e.out.Read(p)
-	}
-	return 0, e.err
-}
-
-func (e *enrichedReader) put(b byte) {
-	switch {
-	case e.tag == nil && b == '<':
-		e.tag = []byte{}
-	case e.tag == nil:
-		if !e.hide {
-			e.out.WriteByte(b)
-		}
-	case b == '<' && len(e.tag) == 0: // "<<" is a "<"
-		e.tag = nil
-		if !e.hide {
-			e.out.WriteByte('<')
-		}
-	case b == '>':
-		switch strings.ToLower(string(e.tag)) {
-		case "param":
-			e.hide = true
-		case "/param":
-			e.hide = false
-		}
-		e.tag = nil
-	case len(e.tag) < 60: // the longest name of a command
-		e.tag = append(e.tag, b)
-	}
 }

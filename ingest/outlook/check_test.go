@@ -159,6 +159,9 @@ func (c *checked) properties(s *cfb.Entry, path string, header int) (head []byte
 			c.set(key, fmt.Sprint(int32(size)))
 			continue
 		case 0x000B:
+			if le.Uint64(b[8:]) > 1 {
+				c.t.Errorf("%s is %x", key, b[8:16])
+			}
 			c.set(key, fmt.Sprint(size != 0))
 			continue
 		case 0x0005:
@@ -168,7 +171,16 @@ func (c *checked) properties(s *cfb.Entry, path string, header int) (head []byte
 			ft := le.Uint64(b[8:])
 			c.set(key, time.Unix(int64(ft/1e7)-11644473600, int64(ft%1e7)*100).UTC().Format(time.RFC3339))
 			continue
+		case 0x0002, 0x0004, 0x0006, 0x0007, 0x0014:
+			c.set(key, fmt.Sprintf("%x", le.Uint64(b[8:])))
+			continue
 		case 0x000D:
+			if le.Uint32(b[12:]) == 4 && size == 0xFFFFFFFF {
+				// Data of another application.
+				streams[stream] = true
+				c.foreign(s.Entry(stream), key)
+				continue
+			}
 			if size != 0xFFFFFFFF || le.Uint32(b[12:]) != 1 {
 				c.t.Errorf("%s has size %x %x", key, size, le.Uint32(b[12:]))
 			}
@@ -190,7 +202,7 @@ func (c *checked) properties(s *cfb.Entry, path string, header int) (head []byte
 				c.t.Errorf("%s has size %d for %d bytes, %q", key, size, len(v), text)
 			}
 			c.set(key, text)
-		case 0x0102:
+		case 0x0048, 0x00FB, 0x1002, 0x1003, 0x1004, 0x1005, 0x1006, 0x1007, 0x1014, 0x1040, 0x1048, 0x0102:
 			if int(size) != len(v) {
 				c.t.Errorf("%s has size %d for %d bytes", key, size, len(v))
 			}
@@ -207,6 +219,18 @@ func (c *checked) properties(s *cfb.Entry, path string, header int) (head []byte
 				list = append(list, strings.TrimSuffix(fromUTF16(w), "\x00"))
 			}
 			c.set(key, strings.Join(list, "|"))
+		case 0x1102:
+			var list []string
+			for i := 0; i < len(v)/8; i++ {
+				one := fmt.Sprintf("%s-%08X", stream, i)
+				streams[one] = true
+				w := c.content(s.Entry(one))
+				if int(le.Uint64(v[8*i:])) != len(w) {
+					c.t.Errorf("%s: length %d of value %d of %d bytes", key, le.Uint64(v[8*i:]), i, len(w))
+				}
+				list = append(list, hex.EncodeToString(w))
+			}
+			c.set(key, strings.Join(list, "|"))
 		default:
 			c.t.Errorf("%s has a type that is not written", key)
 		}
@@ -218,6 +242,22 @@ func (c *checked) properties(s *cfb.Entry, path string, header int) (head []byte
 		}
 	}
 	return all[:header]
+}
+
+// foreign takes the streams in a storage that is of another application.
+func (c *checked) foreign(s *cfb.Entry, path string) {
+	if s == nil || !s.IsStorage() {
+		c.t.Fatalf("%s has no storage", path)
+	}
+	c.set(path+"/CLSID", hex.EncodeToString(s.Class[:]))
+	for _, e := range s.Entries {
+		if e.IsStorage() {
+			c.foreign(e, path+"/"+e.Name)
+			continue
+		}
+		c.raw[path+"/"+e.Name] = c.content(e)
+		c.set(path+"/"+e.Name, fmt.Sprintf("%d bytes", e.Size))
+	}
 }
 
 func (c *checked) message(s *cfb.Entry, path string, header int) {
@@ -242,6 +282,10 @@ func (c *checked) message(s *cfb.Entry, path string, header int) {
 					c.need(in + "37010102")
 				case "5":
 					c.need(in + "3701000D/001A001F")
+				case "6":
+					c.need(in + "3701000D/CLSID")
+				case "2", "3", "4", "7":
+					c.need(in + "370D001F")
 				default:
 					c.t.Errorf("%s has method %s", in, c.values[in+"37050003"])
 				}

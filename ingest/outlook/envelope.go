@@ -92,6 +92,7 @@ func (c *converter) envelope(o *object, h *message.Header, place string) {
 	if flag := oneLine(h.Text("X-Message-Flag")); flag != "" {
 		c.flag(o, flag, prefix+normalized)
 	}
+	c.specialFields(o, h)
 }
 
 // oneLine returns a text with runs of white space and control characters as one
@@ -359,7 +360,8 @@ var mapped = func() map[string]bool {
 		received content-type content-disposition content-description content-transfer-encoding content-id content-md5
 		mime-version return-path comments adhoc apparently-to approved control distribution encoding followup-to lines bytes
 		article supercedes newsgroups nntppostinghost organization path rr summary trace encrypted x-mimeole
-		x-ms-tnef-correlator`) {
+		x-ms-tnef-correlator x-callingtelephonenumber x-voicemessagesendername x-attachmentorder x-callid
+		x-voicemessageduration x-faxnumberofpages`) {
 		set[name] = true
 	}
 	return set

@@ -141,13 +141,16 @@ func (c *converter) message(m *message.Message, root *message.Part, at *cfb.Stor
 	if report != nil {
 		class, files = "REPORT."+class+report.suffix, report.without(files)
 		report.properties(o)
-	} else if mt, err = c.meeting(m, root, place); err != nil {
-		return "", err
+	} else if layout.tnef == nil {
+		if mt, err = c.meeting(m, root, place); err != nil {
+			return "", err
+		}
 	}
 	if mt != nil {
 		class, files = mt.class, mt.attached(c, files, place)
 	}
 	attachments := len(files) + mt.attachments()
+	layout.tnef.reserve(o, h)
 	o.text(pidTagMessageClass, class)
 	o.int32(pidTagStoreSupportMask, 0x00040E79) // STORE_UNICODE_OK (MS-OXMSG 2.1.1.1) and what Outlook has with it
 	o.int32(pidTagAccess, 2)
@@ -168,7 +171,7 @@ func (c *converter) message(m *message.Message, root *message.Part, at *cfb.Stor
 	c.envelope(o, h, place)
 	recipients := c.addresses(o, h, report, mt, place)
 	c.headers(o, m, h, place)
-	if err := c.body(o, m, layout, root, place); err != nil {
+	if err := c.body(o, m, layout, root, class, place); err != nil {
 		return "", err
 	}
 	mt.properties(c, o, h, place)
@@ -190,6 +193,9 @@ func (c *converter) message(m *message.Message, root *message.Part, at *cfb.Stor
 	}
 	if hidden > 0 && hidden == attachments {
 		c.namedBool(o, pidLidSmartNoAttach, true) // no paper clip
+	}
+	if recipients, err = c.properties(o, layout.tnef, recipients, place); err != nil {
+		return "", err
 	}
 
 	// MS-OXMSG 2.4.1: next identifiers and numbers of recipients and attachments.

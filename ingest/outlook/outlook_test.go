@@ -15,8 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/tools/txtar"
-
 	"postroom/ingest/message"
 	"postroom/ingest/outlook"
 	"postroom/internal/corpus"
@@ -68,26 +66,12 @@ func TestRules(t *testing.T) {
 	}
 	for _, name := range fixtures {
 		t.Run(strings.TrimSuffix(filepath.Base(name), ".txtar"), func(t *testing.T) {
-			a, err := txtar.ParseFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var raw, want []byte
-			for _, f := range a.Files {
-				switch f.Name {
-				case "mail":
-					raw = crlf(f.Data)
-				case "properties":
-					want = f.Data
-				default:
-					t.Fatalf("section %s", f.Name)
-				}
-			}
+			raw, want := fixture(t, name)
 			b, report := convert(t, raw, outlook.Options{Mailbox: "box@example.com"})
 			c := readMsg(t, b)
 			losses := fmt.Sprint(report.Losses)
 			checks, said := 0, 0
-			for rule := range strings.Lines(string(want)) {
+			for rule := range strings.Lines(want) {
 				rule = strings.TrimRight(rule, "\n")
 				if rule == "" || strings.HasPrefix(rule, "#") {
 					continue
@@ -209,11 +193,8 @@ func TestAnotherChecker(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range fixtures {
-		a, err := txtar.ParseFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, _ := convert(t, crlf(a.Files[0].Data), outlook.Options{Mailbox: "box@example.com"})
+		raw, _ := fixture(t, name)
+		b, _ := convert(t, raw, outlook.Options{Mailbox: "box@example.com"})
 		check(filepath.Base(name), b)
 	}
 	for _, size := range []int{0, 1, 63, 64, 65, 4095, 4096, 4097, 65536, 7 << 20, 16 << 20} {
@@ -462,11 +443,8 @@ func FuzzConvert(f *testing.F) {
 		f.Fatal(err)
 	}
 	for _, name := range fixtures {
-		a, err := txtar.ParseFile(name)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(crlf(a.Files[0].Data))
+		raw, _ := fixture(f, name)
+		f.Add(raw)
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		b, _ := convert(t, raw, outlook.Options{Memory: 64 << 10})

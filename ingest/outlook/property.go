@@ -12,6 +12,7 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 
+	"postroom/ingest/message/tnef"
 	"postroom/ingest/outlook/cfb"
 )
 
@@ -29,6 +30,8 @@ const (
 	typeTime    = 0x0040
 	typeBinary  = 0x0102
 	typeStrings = 0x101F
+
+	typeBinaries = 0x1102
 )
 
 // guid is a GUID as it stands in a file (MS-DTYP 2.3.4.2).
@@ -40,7 +43,9 @@ var (
 	psPublicStrings   = guid{0x29, 0x03, 0x02, 0, 0, 0, 0, 0, 0xC0, 0, 0, 0, 0, 0, 0, 0x46}
 	psInternetHeaders = guid{0x86, 0x03, 0x02, 0, 0, 0, 0, 0, 0xC0, 0, 0, 0, 0, 0, 0, 0x46}
 	psetidCommon      = guid{0x08, 0x20, 0x06, 0, 0, 0, 0, 0, 0xC0, 0, 0, 0, 0, 0, 0, 0x46}
-	psetidTask        = guid{0x03, 0x20, 0x06, 0, 0, 0, 0, 0, 0xC0, 0, 0, 0, 0, 0, 0, 0x46}
+	// {96357F7F-59E1-47D0-99A7-46515C183B54}
+	psetidAttachment = guid{0x7F, 0x7F, 0x35, 0x96, 0xE1, 0x59, 0xD0, 0x47, 0x99, 0xA7, 0x46, 0x51, 0x5C, 0x18, 0x3B, 0x54}
+	psetidTask       = guid{0x03, 0x20, 0x06, 0, 0, 0, 0, 0, 0xC0, 0, 0, 0, 0, 0, 0, 0x46}
 )
 
 // propertyName is the name of a named property: a number, or a text.
@@ -149,7 +154,9 @@ type object struct {
 	at      *cfb.Storage
 	entries [][16]byte
 	have    map[uint16]bool
-	err     error
+	// reserved are not set for now: what is to set them comes later.
+	reserved map[uint16]bool
+	err      error
 }
 
 func newObject(n *names, at *cfb.Storage) *object {
@@ -163,6 +170,9 @@ var readOnly = map[tag]bool{
 }
 
 func (o *object) entry(t tag, value uint64) {
+	if o.reserved[t.id()] {
+		return
+	}
 	if o.have[t.id()] && o.err == nil {
 		o.err = fmt.Errorf("property %08X is set twice", uint32(t))
 	}
@@ -239,6 +249,23 @@ func (o *object) texts(t tag, list []string) {
 	o.entry(t, uint64(len(lengths)))
 }
 
+// binaries sets a property of several values of bytes (MS-OXMSG 2.1.4.2). The
+// error is one of reading them.
+func (o *object) binaries(t tag, list []tnef.Value) error {
+	var lengths []byte
+	for i, v := range list {
+		b, err := v.Bytes()
+		if err != nil {
+			return err
+		}
+		lengths = binary.LittleEndian.AppendUint64(lengths, uint64(len(b)))
+		o.put(t, fmt.Sprintf("-%08X", i), b)
+	}
+	o.put(t, "", lengths)
+	o.entry(t, uint64(len(lengths)))
+	return nil
+}
+
 // stream sets a property of type binary or text to what f writes, and returns its
 // size in bytes. The memory it needs does not depend on that.
 func (o *object) stream(t tag, f func(io.Writer) error) int64 {
@@ -278,6 +305,23 @@ func (o *object) storage(t tag) *cfb.Storage {
 	return s
 }
 
+// foreign sets a property to a storage that f fills, with the data of another
+// application (MS-OXMSG 2.2.2.2).
+func (o *object) foreign(t tag, f func(*cfb.Storage) error) {
+	if o.err != nil {
+		return
+	}
+	s, err := o.at.Storage(streamName(t))
+	if err == nil {
+		err = f(s)
+	}
+	if err != nil {
+		o.err = err
+		return
+	}
+	o.entry(t, 4<<32|math.MaxUint32)
+}
+
 // named returns the tag of a named property; false if there are too many.
 func (o *object) named(name propertyName, typ uint16) (tag, bool) {
 	id, ok := o.names.id(name)
@@ -285,7 +329,7 @@ func (o *object) named(name propertyName, typ uint16) (tag, bool) {
 }
 
 func (o *object) put(t tag, suffix string, b []byte) {
-	if o.err == nil {
+	if o.err == nil && !o.reserved[t.id()] {
 		o.err = o.at.Put(streamName(t)+suffix, b)
 	}
 }

@@ -109,7 +109,9 @@ func TestReportsOfTheCorpus(t *testing.T) {
 		for _, mail := range a.Mail {
 			m := read(t, mail.Raw)
 			var recipients []string
+			packed := false // TNEF may say that the message is a report
 			for _, p := range m.Parts {
+				packed = packed || p.Type == "application/ms-tnef"
 				text, err := io.ReadAll(m.Open(p))
 				if err != nil {
 					t.Fatal(err)
@@ -122,9 +124,9 @@ func TestReportsOfTheCorpus(t *testing.T) {
 				}
 			}
 			b, report := convert(t, mail.Raw, outlook.Options{})
-			if is := strings.HasPrefix(report.Class, "REPORT."); is != (len(recipients) > 0) {
+			if is := strings.HasPrefix(report.Class, "REPORT."); is != (len(recipients) > 0) && !packed {
 				t.Errorf("%s is %s, with the recipients %q", mail.Name, report.Class, recipients)
-			} else if is {
+			} else if is && len(recipients) > 0 {
 				n++
 				if c := readMsg(t, b); !slices.Contains(recipients, c.values["recip0/3003001F"]) {
 					t.Errorf("%s has the recipient %s, not one of %q", mail.Name, c.values["recip0/3001001F"], recipients)

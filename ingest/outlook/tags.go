@@ -29,6 +29,7 @@ const (
 	pidTagDisplayTo               tag = 0x0E04001F
 	pidTagDisplayCc               tag = 0x0E03001F
 	pidTagDisplayBcc              tag = 0x0E02001F
+	pidTagMessageRecipients       tag = 0x0E12000D
 	pidTagReplyRecipientEntries   tag = 0x004F0102
 	pidTagReplyRecipientNames     tag = 0x0050001F
 	pidTagReadReceiptRequested    tag = 0x0029000B
@@ -42,6 +43,9 @@ const (
 	pidTagListUnsubscribe         tag = 0x1045001F
 	pidTagFlagStatus              tag = 0x10900003
 	pidTagToDoItemFlags           tag = 0x0E2B0003
+	pidTagPurportedSenderDomain   tag = 0x4083001F
+	pidTagSenderIDStatus          tag = 0x40790003
+	pidTagSpamConfidenceLevel     tag = 0x40760003
 
 	pidTagReportingMessageTransferAgent tag = 0x6820001F
 	pidTagReportText                    tag = 0x1001001F
@@ -67,6 +71,8 @@ const (
 	pidTagHTML                tag = 0x10130102
 	pidTagInternetCodepage    tag = 0x3FDE0003
 	pidTagNativeBody          tag = 0x10160003
+	pidTagRtfCompressed       tag = 0x10090102
+	pidTagRtfInSync           tag = 0x0E1F000B
 	pidTagBodyContentID       tag = 0x1015001F
 	pidTagBodyContentLocation tag = 0x1014001F
 
@@ -92,6 +98,9 @@ const (
 	pidTagAttachFilename        tag = 0x3704001F
 	pidTagAttachExtension       tag = 0x3703001F
 	pidTagAttachMimeTag         tag = 0x370E001F
+	pidTagAttachEncoding        tag = 0x37020102
+	pidTagAttachTag             tag = 0x370A0102
+	pidTagAttachAdditionalInfo  tag = 0x370F0102
 	pidTagTextAttachmentCharset tag = 0x371B001F
 	pidTagAttachContentID       tag = 0x3712001F
 	pidTagAttachContentLocation tag = 0x3713001F
@@ -99,6 +108,8 @@ const (
 	pidTagAttachFlags           tag = 0x37140003
 	pidTagAttachmentHidden      tag = 0x7FFE000B
 	pidTagAttachmentFlags       tag = 0x7FFD0003
+	pidTagAttachPayloadClass    tag = 0x371A001F
+	pidTagAttachPayloadProvider tag = 0x3719001F
 )
 
 // group is the properties of a person (MS-OXCMAIL 2.6).
@@ -122,20 +133,24 @@ var (
 
 // Named properties.
 var (
-	pidLidFlagRequest     = propertyName{set: psetidCommon, lid: 0x8530}
-	pidLidToDoTitle       = propertyName{set: psetidCommon, lid: 0x85A4}
-	pidLidSmartNoAttach   = propertyName{set: psetidCommon, lid: 0x8514}
-	pidLidTaskStatus      = propertyName{set: psetidTask, lid: 0x8101}
-	pidLidPercentComplete = propertyName{set: psetidTask, lid: 0x8102}
-	pidLidTaskComplete    = propertyName{set: psetidTask, lid: 0x811C}
-	pidNameKeywords       = propertyName{set: psPublicStrings, text: "Keywords"}
-	pidNameContentType    = propertyName{set: psInternetHeaders, text: "content-type"}
+	pidLidFlagRequest      = propertyName{set: psetidCommon, lid: 0x8530}
+	pidLidToDoTitle        = propertyName{set: psetidCommon, lid: 0x85A4}
+	pidLidSmartNoAttach    = propertyName{set: psetidCommon, lid: 0x8514}
+	pidLidTaskStatus       = propertyName{set: psetidTask, lid: 0x8101}
+	pidLidPercentComplete  = propertyName{set: psetidTask, lid: 0x8102}
+	pidLidTaskComplete     = propertyName{set: psetidTask, lid: 0x811C}
+	pidLidInfoPathFormName = propertyName{set: psetidCommon, lid: 0x85B1}
+	pidNameKeywords        = propertyName{set: psPublicStrings, text: "Keywords"}
+	pidNameContentType     = propertyName{set: psInternetHeaders, text: "content-type"}
+	pidNameMacContentType  = propertyName{set: psetidAttachment, text: "AttachmentMacContentType"}
+	pidNameMacInfo         = propertyName{set: psetidAttachment, text: "AttachmentMacInfo"}
 )
 
 // Methods of attachments (MS-OXCMSG 2.2.2.9).
 const (
 	byValue         = 1
 	embeddedMessage = 5
+	oleStorage      = 6
 )
 
 // Flags of messages (MS-OXCMSG 2.2.1.6). mfUnsent (8) is never set: Outlook would

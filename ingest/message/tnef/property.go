@@ -283,6 +283,38 @@ func (p *Property) text(cp codepage.ID, limit int64) (string, error) {
 	return "", errType
 }
 
+// Texts are all values of a string, each as Text.
+func (p *Property) Texts(cp codepage.ID) (list []string, err error) {
+	for _, v := range p.Values {
+		one := Property{Tag: p.Tag, Values: []Value{v}}
+		s, err := one.Text(cp)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, s)
+	}
+	return list, nil
+}
+
+// OpenText is Text for a string of any length, as a stream. NULs at its end are
+// left in it.
+func (p *Property) OpenText(cp codepage.ID) (io.Reader, error) {
+	if p == nil || len(p.Values) == 0 {
+		return nil, errType
+	}
+	if p.Values[0].n <= maxText {
+		s, err := p.text(cp, maxText)
+		return strings.NewReader(s), err
+	}
+	switch p.Tag.Type() &^ TypeMultiple {
+	case TypeString:
+		return codepage.NewReader(codepage.UTF16LE, p.Values[0].Open()), nil
+	case TypeString8:
+		return codepage.NewReader(cp, p.Values[0].Open()), nil
+	}
+	return nil, errType
+}
+
 // decodeUTF16 ignores an odd byte at the end, and takes a byte order mark for
 // what it is.
 func decodeUTF16(b []byte) string {

@@ -3,6 +3,7 @@
 package codepage
 
 import (
+	"io"
 	"strings"
 	"unicode/utf8"
 
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/text/encoding/simplifiedchinese"
 	"golang.org/x/text/encoding/traditionalchinese"
 	"golang.org/x/text/encoding/unicode"
+	"golang.org/x/text/transform"
 )
 
 // ID is a Windows code page identifier.
@@ -69,6 +71,22 @@ func Decode(cp ID, b []byte) string {
 		return strings.ToValidUTF8(string(b), "\uFFFD")
 	}
 	return string(s)
+}
+
+// NewReader is Decode for a stream: it gives UTF-8, without a byte order mark.
+func NewReader(cp ID, r io.Reader) io.Reader {
+	var d transform.Transformer
+	switch e := encodings[cp]; {
+	case cp == UTF8:
+		d = unicode.UTF8BOM.NewDecoder()
+	case e == nil:
+		d = charmap.Windows1252.NewDecoder()
+	case cp == UTF16LE:
+		d = unicode.UTF16(unicode.LittleEndian, unicode.UseBOM).NewDecoder()
+	default:
+		d = e.NewDecoder()
+	}
+	return transform.NewReader(r, d)
 }
 
 // DecodeLoose is Decode for text whose label is not to be trusted: bytes that

@@ -1,4 +1,4 @@
-// Package rtf reads the RTF of mail bodies as Outlook keeps them: compressed
+// Package rtf reads and writes the RTF of mail bodies as Outlook keeps them: compressed
 // (MS-OXRTFCP), and often only a wrapping of the HTML or plain text that the
 // mail was written in (MS-OXRTFEX).
 package rtf
