@@ -14,7 +14,7 @@ type Options struct {
 	TLS            string `yaml:"tls" default:"implicit" enum:"implicit,starttls,none" doc:"How the connection is encrypted: TLS from the first byte, the STLS command, or not at all."`
 	AllowPlaintext bool   `yaml:"allow_plaintext" doc:"Permits tls: none, which sends the password and the mail readable by anyone on the way."`
 	CAFile         string `yaml:"ca_file" kind:"certificates" doc:"File of PEM certificates trusted besides those of the system."`
-	Connections    int    `yaml:"connections" default:"2" min:"1" max:"10" doc:"The most connections to this server at a time. A maildrop is open to one at a time, so that there is never more than one."`
+	Connections    int    `yaml:"connections" default:"2" min:"1" max:"10" doc:"The most connections to this server at a time."` // there is never more than one
 }
 
 var _ sources.Checker = (*Options)(nil)
