@@ -86,7 +86,9 @@ func (b *body) read(p []byte) (n int, err error) {
 			case end:
 				b.skip(3)
 				return n, io.EOF
-			case !dot:
+			case dot:
+				chunk, _ = b.c.r.Peek(3) // it may have moved
+			default:
 				b.skip(1)
 				chunk = chunk[1:]
 			}
