@@ -767,7 +767,7 @@ func TestWireFaults(t *testing.T) {
 			server := start(t, poptest.Options{Plain: true, Conduct: poptest.Conduct{NoLock: true}})
 			want := make(map[string]bool)
 			for i := range 60 {
-				raw := fmt.Sprintf("Subject: %d\r\n\r\n", i) + strings.Repeat(fmt.Sprintf(".line %d\r\n", i), i*i)
+				raw := fmt.Sprintf("Subject: %d\r\n\r\n", i) + strings.Repeat(fmt.Sprintf(".line %d\r\n", i), 8*i)
 				want[raw] = true
 				server.Deliver([]byte(raw))
 			}
