@@ -21,6 +21,8 @@ const (
 	// maxCapabilities bounds the lines of an answer to CAPA.
 	maxCapabilities = 1000
 	buffered        = 64 << 10
+	// maxText is how much of what the server says stands in an error.
+	maxText = 500
 )
 
 // client speaks POP3 on a connection. It is used by one goroutine at a time.
@@ -139,7 +141,7 @@ func parseRefusal(text string) *refusal {
 			r.code, r.text = strings.ToUpper(code), strings.TrimSpace(after)
 		}
 	}
-	r.text = strings.ToValidUTF8(r.text, "?")
+	r.text = strings.ToValidUTF8(r.text[:min(len(r.text), maxText)], "?")
 	return r
 }
 

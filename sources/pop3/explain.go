@@ -20,9 +20,13 @@ const (
 	loginDelay = time.Minute
 )
 
-// locked matches what servers without response codes say of a maildrop that is
-// open elsewhere.
-var locked = regexp.MustCompile(`(?i)\block(ed)?\b|\bin use\b|\bbusy\b|\btry again\b|\btemporar`)
+// What servers without response codes say at sign-in: that the maildrop is open
+// elsewhere (of a locked account it must not be taken to say so), and that they
+// cannot know.
+var (
+	locked = regexp.MustCompile(`(?i)\b(maildrop|mailbox|mail file|pop)\b.*\block(ed)?\b|\b(to|not|can't|cannot|could not) lock\b|\bin use\b|\bbusy\b`)
+	passes = regexp.MustCompile(`(?i)\btemporar|\btry (again )?later\b`)
+)
 
 // error returns an error of the source that names the server.
 func (s *Source) error(class sources.Class, doing string, err error) *sources.Error {
@@ -80,7 +84,9 @@ func (s *Source) explainRefusal(doing string, refused *refusal) *sources.Error {
 	case doing != signingIn:
 		return s.error(sources.Temporary, doing, refused)
 	case locked.MatchString(refused.text):
-		return later(inUseFor, "the server cannot open the mailbox now, maybe since another program has: it is tried again")
+		return later(inUseFor, "another program may have the mailbox open, which locks it: it is tried again; if it lasts, close the other one")
+	case passes.MatchString(refused.text):
+		return s.error(sources.Temporary, doing, refused)
 	}
 	return s.error(sources.SignIn, doing, refused).
 		WithRemedy("check user name and password; some providers want an application password, or POP3 switched on for the mailbox")

@@ -507,7 +507,7 @@ func TestSignIn(t *testing.T) {
 	}
 	token := func(t string) func(*pop3.Config) {
 		return func(c *pop3.Config) {
-			c.Password = secret.Value{}
+			c.Password, c.TLS = secret.Value{}, "starttls"
 			c.Token = func(context.Context) (secret.Value, error) { return secret.New(t), nil }
 		}
 	}
@@ -534,6 +534,8 @@ func TestSignIn(t *testing.T) {
 		{"[AUTH]", poptest.Conduct{Answer: refuse("AUTH", "-ERR [AUTH] no")}, nothing, "AUTH", sources.SignIn, "password"},
 		{"no code", poptest.Conduct{Answer: refuse("AUTH", "-ERR no")}, nothing, "AUTH", sources.SignIn, "password"},
 		{"no code, locked", poptest.Conduct{Answer: refuse("AUTH", "-ERR Unable to lock maildrop")}, nothing, "AUTH", sources.Throttled, "another program"},
+		{"no code, a locked account", poptest.Conduct{Answer: refuse("AUTH", "-ERR Your account is locked")}, nothing, "AUTH", sources.SignIn, "password"},
+		{"no code, not now", poptest.Conduct{Answer: refuse("AUTH", "-ERR Temporary failure")}, nothing, "AUTH", sources.Temporary, "Temporary failure"},
 		{"[IN-USE]", poptest.Conduct{Answer: refuse("AUTH", "-ERR [IN-USE] x")}, nothing, "AUTH", sources.Throttled, "another program"},
 		{"[LOGIN-DELAY]", poptest.Conduct{Answer: refuse("AUTH", "-ERR [LOGIN-DELAY] x"), Capabilities: []string{"SASL PLAIN", "LOGIN-DELAY 900"}},
 			nothing, "AUTH", sources.Throttled, "15m0s"},
@@ -546,6 +548,7 @@ func TestSignIn(t *testing.T) {
 		{"SMTP", poptest.Conduct{Greeting: "220 SMTP"}, nothing, "", sources.Permanent, "995"},
 		{"silence", poptest.Conduct{Greeting: "none"}, nothing, "", sources.Temporary, "does not speak first"},
 		{"the token cannot be had", poptest.Conduct{}, func(c *pop3.Config) {
+			c.TLS = "starttls"
 			c.Token = func(context.Context) (secret.Value, error) {
 				return secret.Value{}, sources.Errorf(sources.Permission, "no token today")
 			}
@@ -621,6 +624,10 @@ func TestSTLS(t *testing.T) {
 	}
 	if _, err := pop3.Open(pop3.Config{Options: pop3.Options{Server: "x", TLS: "none"}}); err == nil {
 		t.Error("no encryption, though that is not permitted")
+	}
+	token := func(context.Context) (secret.Value, error) { return secret.New("t0ken"), nil }
+	if _, err := pop3.Open(pop3.Config{Options: pop3.Options{Server: "x", TLS: "none", AllowPlaintext: true}, Token: token}); err == nil {
+		t.Error("a token is sent unencrypted")
 	}
 }
 

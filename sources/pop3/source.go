@@ -117,6 +117,10 @@ func Open(cfg Config) (*Source, error) {
 	switch cfg.TLS {
 	case mailhost.Implicit, mailhost.StartTLS:
 	case mailhost.None:
+		if cfg.Token != nil {
+			return nil, sources.Errorf(sources.Permanent, "open source %s: a token is never sent without encryption", cfg.Name).
+				WithRemedy("use tls: implicit or starttls")
+		}
 		if !cfg.AllowPlaintext {
 			return nil, sources.Errorf(sources.Permanent, "open source %s: tls: none is not permitted", cfg.Name).
 				WithRemedy("use tls: implicit or starttls; allow_plaintext: true permits a connection that anyone on the way can read")

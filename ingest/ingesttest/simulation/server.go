@@ -276,8 +276,8 @@ func (s *source) Settle(ctx context.Context, at sources.Folder, keys []string, a
 				return nil
 			}
 			m := dir.message(key)
-			if s.p.world.slips(SettlesAnother, name) {
-				m = dir.messages[f.chances.IntN(max(len(dir.messages), 1)):][0]
+			if len(dir.messages) > 0 && s.p.world.slips(SettlesAnother, name) {
+				m = pick(f.chances, dir.messages...)
 			}
 			if m != nil {
 				s.p.world.settle(s.b, dir, m, a)
