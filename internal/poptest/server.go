@@ -31,6 +31,10 @@ type Options struct {
 	Username, Password string
 	// Token, if not empty, is accepted by XOAUTH2 and OAUTHBEARER.
 	Token string
+	// Certificate says what the server's certificate is like.
+	Certificate testcert.Template
+	// MaxTLS is the newest version of TLS, 0 for any.
+	MaxTLS uint16
 	// Plain makes the server begin unencrypted, and offer STLS.
 	Plain   bool
 	Conduct Conduct
@@ -124,13 +128,16 @@ type Server struct {
 func Start(options Options) (*Server, error) {
 	options.Username = cmp.Or(options.Username, "user")
 	options.Password = cmp.Or(options.Password, "secret")
-	certificate, err := testcert.New(testcert.Template{})
+	certificate, err := testcert.New(options.Certificate)
 	if err != nil {
 		return nil, fmt.Errorf("start POP3 server: %w", err)
 	}
 	s := &Server{options: options, conduct: options.Conduct, ca: certificate.Authority, conns: make(map[net.Conn]bool)}
 	if s.tls, err = certificate.Server(); err != nil {
 		return nil, fmt.Errorf("start POP3 server: %w", err)
+	}
+	if s.tls.MaxVersion = options.MaxTLS; s.tls.MaxVersion != 0 {
+		s.tls.MinVersion = tls.VersionTLS10
 	}
 	if s.dir, err = os.MkdirTemp("", "poptest"); err != nil {
 		return nil, fmt.Errorf("start POP3 server: %w", err)
