@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"postroom/internal/dovecot"
+	"postroom/internal/faultnet"
+	"postroom/internal/mailgen"
 )
 
 // TestPOP3 takes a maildrop through the commands.
@@ -65,5 +67,59 @@ func TestPOP3(t *testing.T) {
 	o.configure("type: pop3\nafter_filing: move")
 	if r := o.run("check", "--offline"); r.status != exitUsage || !strings.Contains(r.err, "move cannot be done on pop3; allowed: keep, delete") {
 		t.Errorf("%+v", r)
+	}
+}
+
+// Whatever happens to the connection, every message of a maildrop is filed once,
+// octet for octet, and none is deleted before.
+func TestPOP3FaultsOfTheWire(t *testing.T) {
+	o := newOffice(t, dovecot.Options{})
+	proxy, err := faultnet.Start(o.server.POP3())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := proxy.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	o.configure("type: pop3\nserver: " + proxy.Addr() + "\ntls: none\nallow_plaintext: true\nafter_filing: delete")
+	mail := mailgen.New(21, mailgen.Small())
+	try := func(t *testing.T, plan faultnet.Plan) {
+		defer func(parent *testing.T) { o.t = parent }(o.t)
+		o.t = t
+		for range 30 {
+			o.send("INBOX", mail.Next().Raw)
+		}
+		proxy.Use(plan)
+		for runs := 1; len(o.contents("INBOX")) > 0; runs++ {
+			if runs > maxRuns {
+				t.Fatalf("after %d runs %d messages are left", maxRuns, len(o.contents("INBOX")))
+			}
+			o.run("run", "--once")
+			o.accountForAll()
+		}
+		o.judge()
+	}
+	try(t, nil)
+	sound := proxy.Stats()
+	for _, fault := range []struct {
+		name  string
+		fault faultnet.Fault
+	}{{"FIN", faultnet.FIN}, {"RST", faultnet.RST}} {
+		for _, after := range []int64{10, 300, 3_000, 30_000} {
+			t.Run(fmt.Sprintf("%s after %d bytes", fault.name, after), func(t *testing.T) {
+				try(t, often(down(faultnet.Line{Fault: fault.fault, After: after})))
+			})
+		}
+		// A session ends with QUIT, and the answer to it.
+		for _, before := range []int64{2, 20, 200} {
+			t.Run(fmt.Sprintf("%s %d bytes before the end of the commands", fault.name, before), func(t *testing.T) {
+				try(t, often(up(faultnet.Line{Fault: fault.fault, After: sound.Up - before})))
+			})
+			t.Run(fmt.Sprintf("%s %d bytes before the end of the answers", fault.name, before), func(t *testing.T) {
+				try(t, often(down(faultnet.Line{Fault: fault.fault, After: sound.Down - before})))
+			})
+		}
 	}
 }
