@@ -64,6 +64,8 @@ type Conduct struct {
 	// messages marked.
 	QuitFails bool
 	KeepsFrom int
+	// Late is how long after its answer to QUIT the server deletes and hangs up.
+	Late time.Duration
 	// Ignores answers QUIT by +OK and deletes nothing.
 	Ignores bool
 	// Injected is sent in one piece with the consent to STLS.
@@ -555,6 +557,11 @@ func (c *connection) one(number string, answer func(i int) string) bool {
 // quit ends the session, and deletes what is to be deleted.
 func (c *connection) quit(conduct Conduct) bool {
 	s := c.server
+	if conduct.Late > 0 {
+		c.say("+OK bye\r\n")
+		time.Sleep(conduct.Late)
+		c.use(silent{c.conn})
+	}
 	s.mu.Lock()
 	gone := make(map[string]bool)
 	for _, i := range sortedKeys(c.deleted) {

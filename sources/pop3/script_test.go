@@ -405,6 +405,7 @@ func TestDeletions(t *testing.T) {
 	}{
 		{"confirmed", poptest.Conduct{}, "004", []int{0, 1, 2, 3}, false},
 		{"alone", poptest.Conduct{Capabilities: alone}, "004", []int{0, 1, 2, 3}, false},
+		{"deleted after the answer", poptest.Conduct{Late: 100 * time.Millisecond}, "004", []int{0, 1, 2, 3}, false},
 		{"QUIT fails", poptest.Conduct{QuitFails: true}, "000 001 002 003 004", nil, false},
 		{"QUIT fails in part", poptest.Conduct{QuitFails: true, KeepsFrom: 2}, "002 003 004", []int{0, 1}, false},
 		{"a refused DELE", poptest.Conduct{Answer: func(c poptest.Command) (poptest.Reply, bool) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -232,7 +233,7 @@ func (c *session) abort() {
 }
 
 // leaveTime bounds how long a server may take to release the maildrop when nothing
-// is to be deleted.
+// is to be deleted, and to hang up.
 const leaveTime = 2 * time.Second
 
 // leave ends a session in which nothing was deleted.
@@ -248,16 +249,28 @@ func (c *session) leave() {
 }
 
 // quit ends the session. Only if it returns nil has the server deleted what was to
-// be deleted (RFC 1939 6).
+// be deleted (RFC 1939 6). It waits a little for the server to hang up: some delete
+// the messages, and unlock the maildrop, only after they have said that they did
+// (Courier).
 func (c *session) quit(ctx context.Context) error {
 	err := c.run(ctx, "end the session", func() error {
 		if err := c.send("QUIT"); err != nil {
 			return err
 		}
-		_, err := c.status()
-		return err
+		if _, err := c.status(); err != nil {
+			return err
+		}
+		c.over = true
+		timer := time.AfterFunc(leaveTime, c.abort)
+		defer timer.Stop()
+		// It ends in an error in any case.
+		_, _ = io.CopyN(io.Discard, c.r, maxLine)
+		return nil
 	})
-	c.unusable, c.over = true, err == nil
+	c.unusable = true
+	if c.over {
+		return nil
+	}
 	return err
 }
 
