@@ -22,7 +22,7 @@ func TestDemoTouchesNoFilesOfOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"config.yaml", "password", "client-secret", "imap-ca.pem", "letter.txt", ".hidden"} {
+	for _, name := range []string{"config.yaml", "password", "pop3-password", "client-secret", "imap-ca.pem", "letter.txt", ".hidden"} {
 		dir := t.TempDir()
 		write(dir, name, "mine")
 		r := runDemo(t, "--dir", dir)
@@ -59,7 +59,7 @@ func TestDemoTouchesNoFilesOfOthers(t *testing.T) {
 	if r := runDemo(t, "--dir", dir); r.status != 0 {
 		t.Errorf("with a file beside its own: %+v", r)
 	}
-	for _, name := range []string{"config.yaml", "password", "client-secret", "imap-ca.pem"} {
+	for _, name := range []string{"config.yaml", "password", "pop3-password", "client-secret", "imap-ca.pem"} {
 		before, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"postroom/internal/graphtest"
 	"postroom/internal/imaptest"
 	"postroom/internal/mailgen"
+	"postroom/internal/poptest"
 )
 
 // demoConfig is the configuration of the demo, as an administrator would write
@@ -26,6 +27,10 @@ credentials:
     type: password
     username: %s
     password: ${file:password}
+  - name: scanner
+    type: password
+    username: %s
+    password: ${file:pop3-password}
   - name: contoso
     type: entra
     tenant_id: %s
@@ -48,6 +53,12 @@ sources:
     folders: [Inbox, "Inbox/**"]
     watch: %t
     after_filing: mark_read
+  - name: scans
+    type: pop3
+    server: %s
+    ca_file: ./pop3-ca.pem
+    credentials: scanner
+    after_filing: delete
   - name: invoices
     type: exchange
     credentials: contoso
@@ -62,6 +73,7 @@ const demoMailbox = "invoices@contoso.example"
 // demoServers are stand-ins of each kind of server, on this machine.
 type demoServers struct {
 	imap  *imaptest.Server
+	pop3  *poptest.Server
 	graph *graphtest.Server
 	box   *graphtest.Mailbox
 	sent  int
@@ -77,6 +89,9 @@ func startDemoServers() (_ *demoServers, err error) {
 	if s.imap, err = imaptest.Start(imaptest.Options{}); err != nil {
 		return nil, err
 	}
+	if s.pop3, err = poptest.Start(poptest.Options{Username: "scanner"}); err != nil {
+		return nil, err
+	}
 	if s.graph, err = graphtest.Run(graphtest.Options{Seed: uint64(time.Now().UnixNano())}); err != nil {
 		return nil, err
 	}
@@ -89,6 +104,9 @@ func (s *demoServers) close() error {
 	if s.graph != nil {
 		errs = append(errs, s.graph.Close())
 	}
+	if s.pop3 != nil {
+		errs = append(errs, s.pop3.Close())
+	}
 	if s.imap != nil {
 		errs = append(errs, s.imap.Close())
 	}
@@ -98,27 +116,33 @@ func (s *demoServers) close() error {
 // deliver sends a message to one of the servers, in turn.
 func (s *demoServers) deliver(m mailgen.Mail) error {
 	s.sent++
-	if s.sent%2 == 1 {
+	switch s.sent % 3 {
+	case 1:
 		return s.imap.Deliver(m.Folder, m.Raw, time.Now())
+	case 2:
+		// The logs of requests would grow for as long as the demo runs.
+		s.graph.Forget()
+		s.box.CreateFolder(m.Folder)
+		s.box.Deliver(m.Folder, graphtest.Mail{Raw: m.Raw, Received: time.Now()})
+	default:
+		s.pop3.Forget()
+		s.pop3.Deliver(m.Raw)
 	}
-	s.graph.Forget() // its log of requests would grow for as long as the demo runs
-	s.box.CreateFolder(m.Folder)
-	s.box.Deliver(m.Folder, graphtest.Mail{Raw: m.Raw, Received: time.Now()})
 	return nil
 }
 
 // files returns the configuration, with what it names.
 func (s *demoServers) files(watch bool) map[string][]byte {
 	return map[string][]byte{
-		"config.yaml": fmt.Appendf(nil, demoConfig, s.imap.Username(), s.graph.Tenant(), s.graph.ClientID(),
-			s.graph.AuthorityURL(), s.graph.GraphURL(), s.imap.Addr(), watch, demoMailbox),
-		"imap-ca.pem": s.imap.CAPEM(), "graph-ca.pem": s.graph.CAPEM(),
-		"password": []byte(s.imap.Password()), "client-secret": []byte(s.graph.ClientSecret()),
+		"config.yaml": fmt.Appendf(nil, demoConfig, s.imap.Username(), s.pop3.Username(), s.graph.Tenant(), s.graph.ClientID(),
+			s.graph.AuthorityURL(), s.graph.GraphURL(), s.imap.Addr(), watch, s.pop3.Addr(), demoMailbox),
+		"imap-ca.pem": s.imap.CAPEM(), "pop3-ca.pem": s.pop3.CAPEM(), "graph-ca.pem": s.graph.CAPEM(),
+		"password": []byte(s.imap.Password()), "pop3-password": []byte(s.pop3.Password()), "client-secret": []byte(s.graph.ClientSecret()),
 	}
 }
 
 // introduce says what there is.
 func (s *demoServers) introduce(out io.Writer) {
-	fmt.Fprintf(out, "Stand-ins for an IMAP4 server, at %s, and for Exchange Online, at %s, hold %s.\n",
-		s.imap.Addr(), s.graph.GraphURL(), count(s.sent, "message", "messages"))
+	fmt.Fprintf(out, "Stand-ins for an IMAP4 server, at %s, a POP3 server, at %s, and Exchange Online, at %s, hold %s.\n",
+		s.imap.Addr(), s.pop3.Addr(), s.graph.GraphURL(), count(s.sent, "message", "messages"))
 }

@@ -15,6 +15,7 @@ import (
 	"postroom/sources"
 	"postroom/sources/exchange"
 	"postroom/sources/imap"
+	"postroom/sources/pop3"
 )
 
 // driver is one kind of source.
@@ -71,6 +72,22 @@ func drivers() map[string]driver {
 				o := options.(*imap.Options)
 				m.Watch, m.Parallel, m.FailedFolder, m.After.Target = o.Watch, o.Connections, o.FailedFolder, o.FiledFolder
 			},
+		},
+		"pop3": {
+			options: func() any { return new(pop3.Options) },
+			open: func(s *config.Source, log *zap.Logger) (sources.Source, error) {
+				user, password := signIn(s)
+				src, err := pop3.Open(pop3.Config{
+					Options: *s.Options.(*pop3.Options), Name: s.Name,
+					Username: user, Password: password,
+					AfterFiling: sources.Verb(s.AfterFiling), Log: log,
+				})
+				if err != nil {
+					return nil, fmt.Errorf("%s: %w", s.Position, err)
+				}
+				return src, nil
+			},
+			fit: func(any, *ingest.Mailbox) {}, // one folder, one session
 		},
 	}
 }

@@ -52,6 +52,10 @@ func newOffice(t *testing.T, options dovecot.Options) *office {
 // configure writes the configuration; source are the lines of the source.
 func (o *office) configure(source string) {
 	o.t.Helper()
+	server, typ := o.server.IMAPS(), "type: imap"
+	if rest, ok := strings.CutPrefix(source, "type: pop3"); ok {
+		server, typ, source = o.server.POP3S(), "type: pop3", rest
+	}
 	source = strings.ReplaceAll(strings.TrimSpace(source), "\n", "\n    ")
 	text := fmt.Sprintf(`version: 1
 repository: {type: filesystem, path: ./documents}
@@ -62,12 +66,12 @@ credentials:
     password: ${env:POSTROOM_TEST_PASSWORD}
 sources:
   - name: office
-    type: imap
+    %s
     credentials: office
     %s
-`, source)
+`, typ, source)
 	if !strings.Contains(source, "server:") {
-		text = strings.TrimRight(text, "\n") + fmt.Sprintf("\n    server: %s\n    ca_file: %s\n", o.server.IMAPS(), o.server.CAFile())
+		text = strings.TrimRight(text, "\n") + fmt.Sprintf("\n    server: %s\n    ca_file: %s\n", server, o.server.CAFile())
 	}
 	if err := os.WriteFile(filepath.Join(o.dir, "config.yaml"), []byte(text), 0o600); err != nil {
 		o.t.Fatal(err)

@@ -295,7 +295,7 @@ sources:
   - {name: c, type: gmail, credentials: goog, mailbox: a@example.com, enabled: false}
 `,
 			"config.yaml:5:24: type: google: not built yet\nconfig.yaml:6:57: password: ${secret:NAME}: not built yet\n" +
-				"config.yaml:10:21: type: pop3: not built yet\nconfig.yaml:10:81: mailbox: ${secret:NAME}: not built yet\n" +
+				"config.yaml:10:81: mailbox: ${secret:NAME}: not built yet\n" +
 				"config.yaml:11:21: type: gmail: not built yet\n"},
 		{"folders", head + box + "sources: [{name: a, type: imap, credentials: box, server: x, folders: [Inbox, A/B], exclude_folders: [A], failed_folder: Done, after_filing: move, filed_folder: Done}]\n",
 			"config.yaml:5:71: folders: exclude_folders leaves out a folder that is named here; it is not read\nconfig.yaml:5:122: failed_folder: the same as filed_folder; what failed cannot be told from what was filed\n"},

@@ -18,6 +18,7 @@ import (
 	"postroom/internal/testcert"
 	"postroom/sources/exchange"
 	"postroom/sources/imap"
+	"postroom/sources/pop3"
 )
 
 var update = flag.Bool("update", false, "write what the tests find as what they want")
@@ -26,6 +27,7 @@ func drivers() []config.Driver {
 	return []config.Driver{
 		{Type: "exchange", Options: func() any { return new(exchange.Options) }},
 		{Type: "imap", Options: func() any { return new(imap.Options) }},
+		{Type: "pop3", Options: func() any { return new(pop3.Options) }},
 	}
 }
 

@@ -25,9 +25,13 @@ type box struct {
 
 	// How it is configured. What is in settings changes when a process starts.
 	settings
-	duplicates  bool // file them
-	watch       bool
-	dated       bool // the server tells dates of arrival
+	duplicates bool // file them
+	watch      bool
+	dated      bool // the server tells dates of arrival
+	// maildrop: the mailbox is the inbox alone, read over one connection, as with
+	// POP3: it knows no dates and no read messages, its sizes are estimates, and
+	// what is deleted is deleted when the session ends.
+	maildrop    bool
 	interval    time.Duration
 	parallel    int
 	connections int

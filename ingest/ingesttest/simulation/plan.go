@@ -54,6 +54,9 @@ func (w *world) newBox(r *rand.Rand, number int) *box {
 		hour:        -1,
 		news:        make(chan struct{}),
 	}
+	if b.maildrop = r.IntN(4) == 0; b.maildrop {
+		b.watch, b.dated, b.parallel, b.connections, b.read = false, false, 1, 1, b.read[:1]
+	}
 	b.configure(r)
 	for _, path := range b.read {
 		b.make(path)
@@ -68,6 +71,9 @@ func (b *box) configure(r *rand.Rand) {
 		b.after.Target = filedFolder
 	}
 	b.failed = pick(r, "", failedFolder)
+	if b.maildrop {
+		b.after, b.failed = sources.Action{Verb: pick(r, sources.Keep, sources.Delete)}, ""
+	}
 }
 
 // reconfigure changes the configuration, between two processes.

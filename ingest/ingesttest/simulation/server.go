@@ -104,7 +104,7 @@ func (s *source) List(ctx context.Context, at sources.Folder, after sources.Curs
 		}
 		for _, m := range f.messages {
 			if m.change > l.covered {
-				l.left = append(l.left, listed{sources.Ref{Key: f.key(m), Size: int64(len(m.raw)), Received: s.b.date(m), Seen: m.seen}, m.change})
+				l.left = append(l.left, listed{sources.Ref{Key: f.key(m), Size: s.b.size(m), Received: s.b.date(m), Seen: m.seen}, m.change})
 			}
 		}
 		slices.SortFunc(l.left, func(a, b listed) int { return cmp.Compare(a.change, b.change) })
@@ -122,6 +122,15 @@ func (b *box) date(m *message) time.Time {
 		return time.Time{}
 	}
 	return m.received
+}
+
+// size is what the server says that the message has.
+func (b *box) size(m *message) int64 {
+	n := int64(len(m.raw))
+	if b.maildrop {
+		n += n % 7
+	}
+	return n
 }
 
 type listed struct {
@@ -217,7 +226,7 @@ func (s *source) fetch(ctx context.Context, at sources.Folder, ref sources.Ref, 
 			dir.remove(m)
 		}
 		out = &sources.Message{Received: s.b.date(m), Seen: m.seen, Size: int64(len(raw)), Wire: sources.Original}
-		if f.chances.IntN(3) == 0 {
+		if f.chances.IntN(3) == 0 || s.b.maildrop {
 			out.Size = -1
 		}
 		out.Body = strings.NewReader(raw)
@@ -248,6 +257,9 @@ type failing struct{ err error }
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
 func (s *source) Settle(ctx context.Context, at sources.Folder, keys []string, a sources.Action, done func(string, error)) error {
+	if s.b.maildrop && a.Verb == sources.Delete {
+		return s.endSession(ctx, at, keys, a, done)
+	}
 	for _, key := range keys {
 		var alone error
 		name := "settle " + s.b.path(at.Path) + " " + key
@@ -264,8 +276,8 @@ func (s *source) Settle(ctx context.Context, at sources.Folder, keys []string, a
 				return nil
 			}
 			m := dir.message(key)
-			if s.p.world.slips(SettlesAnother, name) {
-				m = dir.messages[f.chances.IntN(max(len(dir.messages), 1)):][0]
+			if len(dir.messages) > 0 && s.p.world.slips(SettlesAnother, name) {
+				m = pick(f.chances, dir.messages...)
 			}
 			if m != nil {
 				s.p.world.settle(s.b, dir, m, a)
@@ -279,6 +291,51 @@ func (s *source) Settle(ctx context.Context, at sources.Folder, keys []string, a
 			return ErrDead
 		}
 		done(key, alone)
+	}
+	return nil
+}
+
+// endSession deletes messages by the end of a session: all of them, or after an
+// error some, or none.
+func (s *source) endSession(ctx context.Context, at sources.Folder, keys []string, a sources.Action, done func(string, error)) error {
+	var refused error
+	left := make(map[string]bool)
+	err := s.do(ctx, fmt.Sprintf("end session %s %s", s.b.path(at.Path), strings.Join(keys, " ")), func(f fate) error {
+		dir := s.b.folder(at.Path)
+		if dir == nil {
+			return notFound(at.Path)
+		}
+		most := len(keys)
+		if f.failAfter != nil {
+			most = f.chances.IntN(len(keys) + 1)
+			if f.chances.IntN(2) == 0 {
+				refused = f.failAfter // the server says so, rather than the network
+			}
+		}
+		for i, key := range keys {
+			m := dir.message(key)
+			switch {
+			case m == nil:
+			case i < most && !s.p.world.slips(SettlesNothing, "settle "+s.b.path(at.Path)+" "+key):
+				s.p.world.settle(s.b, dir, m, a)
+			case i >= most:
+				left[key] = true
+			}
+		}
+		return nil
+	})
+	if err != nil && refused == nil {
+		return err
+	}
+	if s.p.isDead() {
+		return ErrDead
+	}
+	for _, key := range keys {
+		if left[key] {
+			done(key, refused)
+		} else {
+			done(key, nil)
+		}
 	}
 	return nil
 }
