@@ -101,7 +101,11 @@ func (t *mailTokens) Probe(ctx context.Context, report func(name, detail string,
 		report("sign-in", "", sources.Errorf(sources.Permanent, "mailbox %s: sign in: the clock of this machine differs from Microsoft's by %s", t.mailbox, skew.Round(time.Second)).
 			WithRemedy("set the clock of this machine, and keep it right (NTP)"))
 	default:
-		report("sign-in", describeToken(oauth.ReadClaims(token)), nil)
+		detail := describeToken(oauth.ReadClaims(token))
+		if expires := t.client.CertificateExpires(); !expires.IsZero() {
+			detail += "; certificate until " + expires.UTC().Format(time.DateOnly)
+		}
+		report("sign-in", detail, nil)
 	}
 }
 

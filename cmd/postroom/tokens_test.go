@@ -176,7 +176,7 @@ func TestCheckOfTokens(t *testing.T) {
 			if err := os.WriteFile(config, []byte(strings.Replace(string(text), "server: localhost", "server: 127.0.0.1", 1)), 0o600); err != nil {
 				t.Fatal(err)
 			}
-		}, []string{"Exchange Online is not known to this tenant under https://127.0.0.1"}, 0},
+		}, []string{"Exchange Online is not known to this tenant under https://127.0.0.1", "host name of server"}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newModern(t, 73+uint64(len(name)), time.Hour)

@@ -115,6 +115,9 @@ func (s *Settings) explainSignIn(note *spoken, err error) error {
 		if note.asked != nil && note.asked.service != "" {
 			e.Summary = note.asked.service + " is not known to this tenant under " + strings.TrimSuffix(note.asked.scope, "/.default")
 			e.Remedy += ", or have no subscription to this service"
+			if s.Cloud == "custom" {
+				e.Remedy = "with cloud: custom a token is asked for by the host name of server: is that the name under which the authority knows the service?"
+			}
 		}
 	case 70021, 700211, 700212, 700213, 7002381:
 		set(NoIdentity, "the application has no federated credential that fits this workload", "add a federated credential to the application for the issuer and subject of the workload")

@@ -328,7 +328,7 @@ func dialogue(answers ...string) func(imaptest.Command) (imaptest.Reply, bool) {
 			return imaptest.Reply{}, false
 		}
 		at[c.Connection]++
-		return imaptest.Reply{Send: strings.ReplaceAll(answers[n], "TAG", tags[c.Connection])}, true
+		return imaptest.Reply{Send: strings.ReplaceAll(answers[n], "TAG", tags[c.Connection]), Close: strings.HasPrefix(answers[n], "* BYE")}, true
 	}
 }
 
@@ -354,6 +354,9 @@ func TestExchangeRefusals(t *testing.T) {
 		"challenge, then BAD":    {allowed, []string{challenge, "TAG BAD Invalid base64 data in continued response\r\n"}, sources.SignIn, 1, []string{"401"}},
 		"BAD":                    {allowed, []string{"TAG BAD Command Error. 12\r\n"}, sources.SignIn, 1, grants},
 		"repeats the token":      {allowed, []string{"TAG NO bad " + allowed + " in " + first + "\r\n"}, sources.SignIn, 1, []string{"bad *** in ***"}},
+		"asks twice":             {allowed, []string{challenge, challenge}, sources.Temporary, 0, []string{"goes on asking"}},
+		"ends the connection":    {allowed, []string{"* BYE Connection is closed. 13\r\n"}, sources.Temporary, 0, nil},
+		"repeats it unreadably":  {allowed, []string{"* " + allowed + "\r\n"}, sources.Temporary, 0, nil},
 		"throttled":              {allowed, []string{"TAG BAD Request is throttled. Suggested Backoff Time: 259200 milliseconds\r\n"}, sources.Throttled, 0, []string{"throttled"}},
 		"busy":                   {allowed, []string{"TAG NO [UNAVAILABLE] Server Unavailable. 15\r\n"}, sources.Temporary, 0, []string{"Unavailable"}},
 		"not connected":          {allowed, nil, sources.Permission, 0, append(grants, "not connected")},
