@@ -356,7 +356,7 @@ func TestExchangeRefusals(t *testing.T) {
 		"repeats the token":      {allowed, []string{"TAG NO bad " + allowed + " in " + first + "\r\n"}, sources.SignIn, 1, []string{"bad *** in ***"}},
 		"asks twice":             {allowed, []string{challenge, challenge}, sources.Temporary, 0, []string{"goes on asking"}},
 		"ends the connection":    {allowed, []string{"* BYE Connection is closed. 13\r\n"}, sources.Temporary, 0, nil},
-		"repeats it unreadably":  {allowed, []string{"* " + allowed + "\r\n"}, sources.Temporary, 0, nil},
+		"repeats it as a tag":    {allowed, []string{allowed + " OK done\r\n"}, sources.Temporary, 0, []string{"cannot be read", "***"}},
 		"throttled":              {allowed, []string{"TAG BAD Request is throttled. Suggested Backoff Time: 259200 milliseconds\r\n"}, sources.Throttled, 0, []string{"throttled"}},
 		"busy":                   {allowed, []string{"TAG NO [UNAVAILABLE] Server Unavailable. 15\r\n"}, sources.Temporary, 0, []string{"Unavailable"}},
 		"not connected":          {allowed, nil, sources.Permission, 0, append(grants, "not connected")},
