@@ -57,13 +57,21 @@ func drivers() map[string]driver {
 		"imap": {
 			options: func() any { return new(imap.Options) },
 			open: func(s *config.Source, log *zap.Logger) (sources.Source, error) {
+				o := s.Options.(*imap.Options)
+				tokens, err := openTokens(s, o.Server)
+				if err != nil {
+					return nil, fmt.Errorf("%s: %w", s.Position, err)
+				}
 				user, password := signIn(s)
 				src, err := imap.Open(imap.Config{
-					Options: *s.Options.(*imap.Options), Name: s.Name,
-					Username: user, Password: password,
+					Options: *o, Name: s.Name,
+					Username: user, Password: password, Tokens: tokens,
 					AfterFiling: sources.Verb(s.AfterFiling), Log: log,
 				})
 				if err != nil {
+					if tokens != nil {
+						tokens.Close()
+					}
 					return nil, fmt.Errorf("%s: %w", s.Position, err)
 				}
 				return src, nil
@@ -92,14 +100,19 @@ func drivers() map[string]driver {
 	}
 }
 
+// signIn returns as whom the source signs in, and the password if that is how.
 func signIn(s *config.Source) (user string, password secret.Value) {
-	if s.Credentials == nil {
+	switch {
+	case s.Credentials == nil:
 		return "", secret.Value{}
+	case s.Credentials.Entra != nil:
+		return s.Mailbox, secret.Value{}
 	}
 	return s.Credentials.Username, s.Credentials.Password
 }
 
-// graphSettings are the credentials of a source of Exchange Online.
+// graphSettings are the credentials of a source that signs in at Microsoft Entra
+// ID.
 func graphSettings(s *config.Source) graph.Settings {
 	if s.Credentials == nil || s.Credentials.Entra == nil {
 		return graph.Settings{}

@@ -37,6 +37,11 @@ func (s *Server) config() string {
 	set("mail_fsync", "never")
 	set("mail_max_userip_connections", "100")
 	set("imap_capability", s.options.Capability)
+	if mechanisms := s.options.Mechanisms; mechanisms != "" {
+		set("auth_mechanisms", mechanisms)
+	} else if s.tokens != nil {
+		set("auth_mechanisms", "plain login xoauth2 oauthbearer")
+	}
 	set("auth_failure_delay", "0")
 	if os.Getuid() == 0 {
 		set("mail_uid", mailUser)
@@ -62,6 +67,9 @@ func (s *Server) config() string {
 		fmt.Fprintf(&b, "  mailbox \"%s\" {\n    special_use = %s\n    auto = create\n  }\n", folder, s.options.SpecialUse[folder])
 	}
 	b.WriteString("}\n")
+	if s.tokens != nil {
+		fmt.Fprintf(&b, "passdb {\n  driver = oauth2\n  mechanisms = xoauth2 oauthbearer\n  args = %s\n}\n", filepath.Join(s.dir, "oauth2.conf"))
+	}
 	fmt.Fprintf(&b, "passdb {\n  driver = passwd-file\n  args = scheme=PLAIN username_format=%%u %s\n}\n", filepath.Join(s.dir, "users"))
 	fmt.Fprintf(&b, "userdb {\n  driver = static\n  args = home=%s\n}\n", filepath.Join(s.dir, "home", "%u"))
 	listener := func(service, name string, port int, tls bool) {

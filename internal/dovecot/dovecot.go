@@ -33,6 +33,12 @@ const startTimeout = 20 * time.Second
 type Options struct {
 	// Users are the passwords by user name.
 	Users map[string]string
+	// Tokens, if set, lets users sign in by XOAUTH2 and OAUTHBEARER too: it returns
+	// whose access token it is, and false for one that is not valid now. It may be
+	// called concurrently.
+	Tokens func(token string) (user string, ok bool)
+	// Mechanisms replaces the SASL mechanisms that are offered.
+	Mechanisms string
 	// Separator separates the levels of folder names: "/".
 	Separator string
 	// Prefix stands before the names of all folders but INBOX, such as "INBOX.".
@@ -61,6 +67,7 @@ type Server struct {
 	exit   error
 	uid    int
 	gid    int
+	tokens *introspector
 	// counter makes names of files and UIDVALIDITY values that are not used again.
 	counter atomic.Int64
 }
@@ -85,18 +92,23 @@ func Run(options Options) (*Server, error) {
 		return nil, fmt.Errorf("start dovecot: %w", err)
 	}
 	s := &Server{options: options, dir: dir, uid: os.Getuid(), gid: os.Getgid(), exited: make(chan struct{})}
+	if options.Tokens != nil {
+		if s.tokens, err = startIntrospector(options.Tokens); err != nil {
+			return nil, errors.Join(fmt.Errorf("start dovecot: %w", err), os.RemoveAll(dir))
+		}
+	}
 	if err := s.prepare(); err != nil {
-		return nil, errors.Join(fmt.Errorf("start dovecot: %w", err), os.RemoveAll(dir))
+		return nil, errors.Join(fmt.Errorf("start dovecot: %w", err), s.closeTokens(), os.RemoveAll(dir))
 	}
 	s.command = exec.Command(program, "-F", "-c", filepath.Join(dir, "dovecot.conf"))
 	output, err := os.Create(filepath.Join(dir, "output"))
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start dovecot: %w", err), os.RemoveAll(dir))
+		return nil, errors.Join(fmt.Errorf("start dovecot: %w", err), s.closeTokens(), os.RemoveAll(dir))
 	}
 	defer output.Close()
 	s.command.Stdout, s.command.Stderr = output, output
 	if err := s.command.Start(); err != nil {
-		return nil, errors.Join(fmt.Errorf("start dovecot: %w", err), os.RemoveAll(dir))
+		return nil, errors.Join(fmt.Errorf("start dovecot: %w", err), s.closeTokens(), os.RemoveAll(dir))
 	}
 	go func() {
 		defer close(s.exited)
@@ -148,6 +160,11 @@ func (s *Server) prepare() error {
 	var users strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(s.options.Users)) {
 		fmt.Fprintf(&users, "%s:{PLAIN}%s\n", name, s.options.Users[name])
+	}
+	if s.tokens != nil {
+		if err := os.WriteFile(filepath.Join(s.dir, "oauth2.conf"), []byte(s.oauth2Config()), 0o644); err != nil {
+			return err
+		}
 	}
 	for name, content := range map[string][]byte{
 		"ca.pem": certificate.Authority, "cert.pem": certificate.Chain, "key.pem": certificate.Key,
@@ -232,6 +249,9 @@ func (s *Server) Close() error {
 			<-s.exited
 		}
 	}
+	if err := s.closeTokens(); err != nil {
+		return fmt.Errorf("stop dovecot: %w", err)
+	}
 	// A child that outlives its parent for a moment may still write.
 	var err error
 	for range 50 {
@@ -241,6 +261,15 @@ func (s *Server) Close() error {
 		time.Sleep(20 * time.Millisecond)
 	}
 	return fmt.Errorf("stop dovecot: %w", err)
+}
+
+func (s *Server) closeTokens() error {
+	i := s.tokens
+	s.tokens = nil
+	if i == nil {
+		return nil
+	}
+	return i.close()
 }
 
 // IMAP, IMAPS, POP3 and POP3S return the address, host:port, of a listener. The

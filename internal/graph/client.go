@@ -88,7 +88,9 @@ type Client struct {
 	builder  *users.UsersRequestBuilder
 	adapter  *khttp.NetHttpRequestAdapter
 	host     string
-	users    int // guarded by clients.mu
+	// users and resources are guarded by clients.mu.
+	users     int
+	resources map[string]*tokens
 }
 
 func newClient(clients *Clients, s Settings) (*Client, error) {

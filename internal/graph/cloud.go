@@ -12,6 +12,9 @@ type Cloud struct {
 	// Authority is where to sign in, Endpoint where Graph is: https URLs without
 	// a path.
 	Authority, Endpoint string
+	// Outlook is the service that tokens for IMAP and POP3 are for, an https URL
+	// without a path; empty in a cloud that is not known.
+	Outlook string
 	// Delta: the listing of changes (message: delta) is there.
 	Delta bool
 	// PermanentDelete: message: permanentDelete is there.
@@ -21,12 +24,13 @@ type Cloud struct {
 }
 
 // clouds are those of https://learn.microsoft.com/graph/deployments; what each
-// has is said in the reference of the two calls.
+// has is said in the reference of the two calls. The services of Exchange Online
+// have the names of its servers.
 var clouds = map[string]Cloud{
-	"public":            {Authority: "https://login.microsoftonline.com", Endpoint: "https://graph.microsoft.com", Delta: true, PermanentDelete: true},
-	"us_government":     {Authority: "https://login.microsoftonline.us", Endpoint: "https://graph.microsoft.us", Delta: true},
-	"us_government_dod": {Authority: "https://login.microsoftonline.us", Endpoint: "https://dod-graph.microsoft.us", Delta: true},
-	"china":             {Authority: "https://login.chinacloudapi.cn", Endpoint: "https://microsoftgraph.chinacloudapi.cn"},
+	"public":            {Authority: "https://login.microsoftonline.com", Endpoint: "https://graph.microsoft.com", Outlook: "https://outlook.office365.com", Delta: true, PermanentDelete: true},
+	"us_government":     {Authority: "https://login.microsoftonline.us", Endpoint: "https://graph.microsoft.us", Outlook: "https://outlook.office365.us", Delta: true},
+	"us_government_dod": {Authority: "https://login.microsoftonline.us", Endpoint: "https://dod-graph.microsoft.us", Outlook: "https://outlook-dod.office365.us", Delta: true},
+	"china":             {Authority: "https://login.chinacloudapi.cn", Endpoint: "https://microsoftgraph.chinacloudapi.cn", Outlook: "https://partner.outlook.cn"},
 }
 
 // cloud returns the cloud that the settings name.

@@ -9,7 +9,8 @@
 // leniently, and bodies are streamed.
 //
 // [Clients] is shared by everything in the process that reads mail: it keeps one
-// token cache for each credential, and one budget of requests for each
+// token cache for each credential and service (other than Graph: [Client.Resource],
+// for IMAP and POP3), and one budget of requests for each
 // application and mailbox, which is how Exchange Online counts.
 //
 // Errors are one of four: [*SignInError], [*ThrottledError], [*Error] (an answer

@@ -112,6 +112,13 @@ func (s *Settings) explainSignIn(note *spoken, err error) error {
 		set(ClockSkew, "the proof of the certificate is not valid at the time of Entra", "set the clock of this machine: it differs from Entra's")
 	case 500011, 65001, 650052, 650057:
 		set(WrongCloud, "Microsoft Graph is not known to this tenant under "+s.graphName(), "check cloud: the tenant may be in another of Microsoft's clouds")
+		if note.asked != nil && note.asked.service != "" {
+			e.Summary = note.asked.service + " is not known to this tenant under " + strings.TrimSuffix(note.asked.scope, "/.default")
+			e.Remedy += ", or have no subscription to this service"
+			if s.Cloud == "custom" {
+				e.Remedy = "with cloud: custom a token is asked for by the host name of server: is that the name under which the authority knows the service?"
+			}
+		}
 	case 70021, 700211, 700212, 700213, 7002381:
 		set(NoIdentity, "the application has no federated credential that fits this workload", "add a federated credential to the application for the issuer and subject of the workload")
 	case 53003, 530031, 53000, 53001:

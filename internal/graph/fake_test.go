@@ -95,12 +95,7 @@ func (f *world) login(w http.ResponseWriter, r *http.Request) {
 			f.authority(w, r)
 			return
 		}
-		f.mu.Lock()
-		f.tokens++
-		n := f.tokens
-		f.mu.Unlock()
-		w.Header().Set("Date", time.Now().UTC().Format(http.TimeFormat))
-		fmt.Fprintf(w, `{"token_type":"Bearer","expires_in":3600,"access_token":%q}`, f.token(n))
+		f.issue(w)
 		return
 	}
 	if strings.Contains(r.URL.Path, "discovery/instance") {
@@ -108,6 +103,16 @@ func (f *world) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	fmt.Fprintf(w, `{"token_endpoint":"https://login.microsoftonline.com/%[1]s/oauth2/v2.0/token","authorization_endpoint":"https://login.microsoftonline.com/%[1]s/oauth2/v2.0/authorize","issuer":"https://login.microsoftonline.com/%[1]s/v2.0"}`, tenant)
+}
+
+// issue hands out a token.
+func (f *world) issue(w http.ResponseWriter) {
+	f.mu.Lock()
+	f.tokens++
+	n := f.tokens
+	f.mu.Unlock()
+	w.Header().Set("Date", time.Now().UTC().Format(http.TimeFormat))
+	fmt.Fprintf(w, `{"token_type":"Bearer","expires_in":3600,"access_token":%q}`, f.token(n))
 }
 
 // token returns a token that says what it is.

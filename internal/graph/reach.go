@@ -18,15 +18,25 @@ import (
 // "tls", first for where to sign in, then for Graph. It stops after the first
 // that fails. It sends no request.
 func (c *Client) Reach(ctx context.Context, report func(step, detail string, err error)) {
-	hosts := []string{c.host}
-	if u, err := url.Parse(c.cloud.Authority); err == nil && c.settings.Flow != ManagedIdentity && u.Host != c.host {
-		hosts = []string{u.Host, c.host}
+	if c.authorityHost() == c.host || c.ReachAuthority(ctx, report) {
+		c.reach(ctx, c.host, report)
 	}
-	for _, host := range hosts {
-		if !c.reach(ctx, host, report) {
-			return
-		}
+}
+
+// ReachAuthority is Reach for where to sign in alone. It reports whether all went
+// well.
+func (c *Client) ReachAuthority(ctx context.Context, report func(step, detail string, err error)) bool {
+	host := c.authorityHost()
+	return host == "" || c.reach(ctx, host, report)
+}
+
+// authorityHost is where to sign in, "" if that is the machine itself.
+func (c *Client) authorityHost() string {
+	u, err := url.Parse(c.cloud.Authority)
+	if err != nil || c.settings.Flow == ManagedIdentity {
+		return ""
 	}
+	return u.Host
 }
 
 func (c *Client) reach(ctx context.Context, host string, report func(step, detail string, err error)) bool {

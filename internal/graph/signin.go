@@ -61,6 +61,8 @@ func (c *Client) credential() (azcore.TokenCredential, error) {
 
 // spoken is what the authority said last, of one attempt to sign in.
 type spoken struct {
+	// asked is which tokens it was about.
+	asked  *tokens
 	host   string
 	status int
 	date   time.Time
@@ -91,7 +93,7 @@ func (a *authority) Do(req *http.Request) (*http.Response, error) {
 	if note == nil {
 		note = new(spoken)
 	}
-	*note = spoken{host: req.URL.Host}
+	*note = spoken{asked: note.asked, host: req.URL.Host}
 	client := &http.Client{CheckRedirect: noRedirect, Transport: roundTrip(func(req *http.Request) (*http.Response, error) {
 		return watched(a.rt, req, a.timeouts.SignIn, a.timeouts.Silence)
 	})}
@@ -123,11 +125,11 @@ func (f roundTrip) RoundTrip(req *http.Request) (*http.Response, error) { return
 
 // signIn gets a new token. An error is a *SignInError, a *ConnError, or that of
 // the context.
-func (c *Client) signIn(ctx context.Context, cred azcore.TokenCredential) (azcore.AccessToken, error) {
-	note := new(spoken)
+func (c *Client) signIn(ctx context.Context, of *tokens) (azcore.AccessToken, error) {
+	note := &spoken{asked: of}
 	limited, cancel := context.WithTimeoutCause(context.WithValue(ctx, spokenKey{}, note), c.timeouts.SignIn, errNoAnswer)
 	defer cancel()
-	token, err := cred.GetToken(limited, policy.TokenRequestOptions{Scopes: []string{c.cloud.Endpoint + "/.default"}})
+	token, err := of.cred.GetToken(limited, policy.TokenRequestOptions{Scopes: []string{of.scope}})
 	switch {
 	case err == nil:
 		if !note.date.IsZero() {

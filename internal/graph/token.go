@@ -1,17 +1,16 @@
 package graph
 
 import (
-	"cmp"
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+
+	"postroom/internal/oauth"
+	"postroom/internal/secret"
 )
 
 // Grant is what a token says of the application. It is for people: what may be
@@ -30,27 +29,10 @@ func (g Grant) Has(roles ...string) bool {
 	return slices.ContainsFunc(roles, func(role string) bool { return slices.Contains(g.Roles, role) })
 }
 
-// grantOf reads a token without verifying it: it was had from its issuer.
+// grantOf reads a token.
 func grantOf(token string) Grant {
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
-		return Grant{}
-	}
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		return Grant{}
-	}
-	var claims struct {
-		Roles   []string `json:"roles"`
-		Tenant  string   `json:"tid"`
-		App     string   `json:"appid"`
-		Party   string   `json:"azp"`
-		Expires float64  `json:"exp"`
-	}
-	if json.Unmarshal(payload, &claims) != nil {
-		return Grant{}
-	}
-	return Grant{Known: true, Roles: claims.Roles, TenantID: clean(claims.Tenant), App: clean(cmp.Or(claims.App, claims.Party)), Expires: time.Unix(int64(claims.Expires), 0)}
+	c := oauth.ReadClaims(secret.New(token))
+	return Grant{Known: c.Known, Roles: c.Roles, TenantID: clean(c.TenantID), App: clean(c.App), Expires: c.Expires}
 }
 
 const (
@@ -59,12 +41,17 @@ const (
 	// refusalKept is for how long a refusal is taken to stand: many sources may
 	// share the credential, and Entra locks out who asks too often.
 	refusalKept = 30 * time.Second
+	// replaceEvery is how often a token is replaced because another service refuses
+	// it: that one may refuse the application, whatever its token.
+	replaceEvery = 5 * time.Minute
 )
 
-// tokens is the token cache of a client.
+// tokens is the cache of a client's tokens for one service.
 type tokens struct {
 	client *Client
 	now    func() time.Time
+	// scope is what is asked for, and service its name for errors, "" for Graph.
+	scope, service string
 
 	// turn is held by whoever looks at the fields below.
 	turn      chan struct{}
@@ -73,6 +60,8 @@ type tokens struct {
 	token     azcore.AccessToken
 	refusal   *SignInError
 	refusedAt time.Time
+	// replaced is when another service's token was last dropped.
+	replaced time.Time
 
 	// skew is by how much the authority's clock was ahead of this machine's, and
 	// expires when the certificate in use does (Unix seconds, 0 for none).
@@ -108,7 +97,7 @@ func (c *Client) ExpiresSoon(within time.Duration) (expires time.Time, soon bool
 }
 
 func newTokens(c *Client) *tokens {
-	return &tokens{client: c, now: time.Now, turn: make(chan struct{}, 1)}
+	return &tokens{client: c, now: time.Now, scope: c.cloud.Endpoint + "/.default", turn: make(chan struct{}, 1)}
 }
 
 // get returns a token that is good for some minutes.
@@ -132,12 +121,12 @@ func (t *tokens) get(ctx context.Context) (string, error) {
 		case err == nil:
 			t.cred, t.stamp = cred, stamp
 		case t.cred == nil:
-			return "", t.remember(t.client.settings.explainSignIn(new(spoken), err))
+			return "", t.remember(t.client.settings.explainSignIn(&spoken{asked: t}, err))
 		}
 		// Else the new file is not whole yet, and the certificate read before is
 		// used once more.
 	}
-	fresh, err := t.client.signIn(ctx, t.cred)
+	fresh, err := t.client.signIn(ctx, t)
 	if err != nil {
 		// An old token that is still good outlives trouble of the authority.
 		var refused *SignInError

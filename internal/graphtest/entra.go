@@ -144,7 +144,7 @@ func (s *Server) token(tenant string, form url.Values) (int, any, *SignInFailure
 			resource = name
 		}
 	}
-	if !slices.Contains(s.audiences(), resource) {
+	if !slices.Contains(s.audiences(), resource) && !slices.Contains(s.options.Resources, resource) {
 		return 0, nil, signInRefused(400, "invalid_resource", 500011, "The resource principal named %s was not found in the tenant named %s. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant.", resource, s.options.TenantDomain)
 	}
 	token, life := s.issue(app, resource, capabilities(form.Get("claims")))

@@ -59,7 +59,7 @@ func (s *Server) managedToken(r *http.Request, q *Request) (int, map[string]any)
 		return fail(400, "invalid_request", "Identity not found")
 	}
 	resource := strings.TrimSuffix(query.Get("resource"), "/")
-	if !slices.Contains(s.audiences(), resource) {
+	if !slices.Contains(s.audiences(), resource) && !slices.Contains(s.options.Resources, resource) {
 		return fail(400, "invalid_resource", "AADSTS500011: The resource principal named "+resource+" was not found in the tenant.")
 	}
 	q.App = app.ID

@@ -35,6 +35,9 @@ type Options struct {
 	Limits Limits
 	// TokenLife is how long a token is valid: an hour.
 	TokenLife time.Duration
+	// Resources are what tokens can be had for besides Graph, such as
+	// "https://outlook.office365.com". Graph refuses those.
+	Resources []string
 	// DeltaLife is how long the link of a delta is valid: for ever.
 	DeltaLife time.Duration
 	// Schema is a file with Microsoft's CSDL of Graph v1.0, may be gzip. Without

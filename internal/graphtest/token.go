@@ -82,6 +82,11 @@ const tokenExpired = "Lifetime validation failed, the token is expired."
 // verify returns the claims of a token that is valid now. The caller holds the
 // mutex.
 func (s *Server) verify(token string) (*claims, *problem) {
+	return s.verifyFor(token, s.audiences())
+}
+
+// verifyFor is verify for the resources. The caller holds the mutex.
+func (s *Server) verifyFor(token string, audiences []string) (*claims, *problem) {
 	dot := strings.LastIndexByte(token, '.')
 	if strings.Count(token, ".") != 2 {
 		return nil, invalidToken("IDX14100: JWT is not well formed, there are no dots (.).")
@@ -97,7 +102,7 @@ func (s *Server) verify(token string) (*claims, *problem) {
 		return nil, invalidToken("IDX12729: Unable to decode the payload.")
 	}
 	switch {
-	case !slices.Contains(s.audiences(), c.Audience):
+	case !slices.Contains(audiences, c.Audience):
 		return nil, invalidToken("Access token validation failure. Invalid audience.")
 	case !s.now().Before(time.Unix(c.Expires, 0)):
 		return nil, invalidToken(tokenExpired)
@@ -112,7 +117,19 @@ func (s *Server) audiences() []string {
 	return []string{s.options.Cloud.Graph, s.url}
 }
 
-// RevokeTokens makes Graph refuse all tokens that were issued so far.
+// Valid reports whether a token for one of [Options].Resources is valid now, and
+// whose it is, as those services find out.
+func (s *Server) Valid(token, resource string) (app string, roles []string, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, refused := s.verifyFor(token, []string{resource})
+	if refused != nil || !slices.Contains(s.options.Resources, resource) {
+		return "", nil, false
+	}
+	return c.App, c.Roles, true
+}
+
+// RevokeTokens makes all services refuse all tokens that were issued so far.
 func (s *Server) RevokeTokens() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

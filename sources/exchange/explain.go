@@ -31,13 +31,24 @@ func (s *Source) failure(class sources.Class, doing string, err error) *sources.
 
 // classify gives err its class and remedy.
 func (s *Source) classify(err error) *sources.Error {
+	e, known := ExplainSignIn(err)
+	var answer *graph.Error
+	if !known && errors.As(err, &answer) {
+		e.Class, e.Remedy = s.judge(answer)
+	}
+	return e
+}
+
+// ExplainSignIn gives an error of package graph its class and remedy, and reports
+// whether it is known: that of whatever is no answer of Graph, such as an error of
+// signing in, which is the same for every service of Exchange Online.
+func ExplainSignIn(err error) (e *sources.Error, known bool) {
 	var (
 		refused   *graph.SignInError
 		throttled *graph.ThrottledError
 		lost      *graph.ConnError
-		answer    *graph.Error
 	)
-	e := &sources.Error{Class: sources.Temporary, Err: err}
+	e = &sources.Error{Class: sources.Temporary, Err: err}
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, ErrClosed):
 	case errors.As(err, &throttled):
@@ -52,10 +63,10 @@ func (s *Source) classify(err error) *sources.Error {
 		if lost.Lasting {
 			e.Class = sources.Permanent
 		}
-	case errors.As(err, &answer):
-		e.Class, e.Remedy = s.judge(answer)
+	default:
+		return e, false
 	}
-	return e
+	return e, true
 }
 
 // judge gives an answer of Graph its class and remedy.

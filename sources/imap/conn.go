@@ -101,12 +101,21 @@ func (c *conn) follow(ctx context.Context, doing string, f func(*imapclient.Clie
 	case errors.As(err, &ours):
 		return ours
 	case errors.As(err, &status):
+		if notConnected(status) {
+			// It stays so for the life of the connection.
+			c.unusable = true
+			c.source.noRole(ctx)
+		}
 		return c.source.explain(doing, err)
 	case c.stream.failure() != nil:
 		return c.lost(doing, c.stream.failure())
 	default:
 		c.unusable = true
-		return c.source.explain(doing, &protocolError{firstLine(err)})
+		err = firstLine(err)
+		if shown := c.source.hide(err.Error()); shown != err.Error() {
+			err = errors.New(shown)
+		}
+		return c.source.explain(doing, &protocolError{err})
 	}
 }
 

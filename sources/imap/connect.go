@@ -24,6 +24,7 @@ import (
 	"go.uber.org/zap"
 
 	"postroom/internal/deadline"
+	"postroom/internal/secret"
 	"postroom/sources"
 )
 
@@ -78,6 +79,15 @@ func trusted(pem []byte) (*x509.CertPool, error) {
 // connect opens a connection and signs in. It reports the steps "tcp", "tls"
 // and "sign-in" up to the first that fails.
 func (s *Source) connect(ctx context.Context, report func(sources.Step)) (*conn, error) {
+	if s.cfg.Tokens == nil {
+		return s.dial(ctx, secret.Value{}, report)
+	}
+	return s.connectByToken(ctx, report)
+}
+
+// dial opens a connection and signs in, with the token if there is one. It reports
+// as connect does.
+func (s *Source) dial(ctx context.Context, token secret.Value, report func(sources.Step)) (*conn, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.Timeouts.Connect,
 		fmt.Errorf("no connection within %v", s.cfg.Timeouts.Connect))
 	defer cancel()
@@ -115,12 +125,13 @@ func (s *Source) connect(ctx context.Context, report func(sources.Step)) (*conn,
 		return nil, err
 	}
 	c := s.newConn(stream)
-	if err := s.signIn(ctx, c); err != nil {
+	how, err := s.signIn(ctx, c, token)
+	if err != nil {
 		c.close()
 		report(sources.Step{Name: "sign-in", Err: err})
 		return nil, err
 	}
-	report(sources.Step{Name: "sign-in", Detail: "signed in as " + s.cfg.Username})
+	report(sources.Step{Name: "sign-in", Detail: "signed in as " + s.cfg.Username + how})
 	s.log.Debug("connected", zap.String("server", s.server))
 	return c, nil
 }
@@ -273,8 +284,9 @@ func statusLine(line string) *goimap.Error {
 	return e
 }
 
-// signIn reads the greeting and the capabilities, and authenticates.
-func (s *Source) signIn(ctx context.Context, c *conn) error {
+// signIn reads the greeting and the capabilities, and authenticates. It returns
+// what is to be said of how it did.
+func (s *Source) signIn(ctx context.Context, c *conn, token secret.Value) (how string, err error) {
 	var before goimap.CapSet
 	caps := func(client *imapclient.Client, stale goimap.CapSet) (goimap.CapSet, error) {
 		// The client has them from the greeting or the answer to the sign-in, or
@@ -286,7 +298,7 @@ func (s *Source) signIn(ctx context.Context, c *conn) error {
 		}
 		return client.Capability().Wait()
 	}
-	err := c.run(ctx, readGreeting, func(client *imapclient.Client) error {
+	err = c.run(ctx, readGreeting, func(client *imapclient.Client) error {
 		if err := client.WaitGreeting(); err != nil {
 			return err
 		}
@@ -298,14 +310,19 @@ func (s *Source) signIn(ctx context.Context, c *conn) error {
 		return err
 	})
 	if err != nil {
-		return err
+		return "", err
 	}
-	if c.client.State() != goimap.ConnStateAuthenticated {
-		if err := s.authenticate(ctx, c, before); err != nil {
-			return err
-		}
+	switch {
+	case c.client.State() == goimap.ConnStateAuthenticated:
+	case s.cfg.Tokens != nil:
+		how, err = s.authenticateByToken(ctx, c, before, token)
+	default:
+		err = s.authenticate(ctx, c, before)
 	}
-	return c.run(ctx, "read capabilities", func(client *imapclient.Client) error {
+	if err != nil {
+		return "", err
+	}
+	return how, c.run(ctx, "read capabilities", func(client *imapclient.Client) error {
 		var err error
 		if c.caps, err = caps(client, before); err != nil {
 			return err

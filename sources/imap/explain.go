@@ -76,6 +76,10 @@ var suggested = regexp.MustCompile(`(?i)Suggested Backoff Time:\s*(\d{1,12})\s*m
 // explainStatus gives a NO, BAD or BYE of the server its class (RFC 9051 7.1,
 // RFC 5530).
 func (s *Source) explainStatus(doing string, status *goimap.Error) *sources.Error {
+	if shown := s.hide(status.Text); shown != status.Text {
+		hidden := *status
+		hidden.Text, status = shown, &hidden
+	}
 	text := strings.ToLower(status.Text)
 	switch {
 	case strings.Contains(text, "throttled"):
@@ -86,7 +90,9 @@ func (s *Source) explainStatus(doing string, status *goimap.Error) *sources.Erro
 			}
 		}
 		return e
-	case strings.Contains(text, "authenticated but not connected"):
+	case notConnected(status) && s.cfg.Tokens != nil:
+		return s.error(sources.Permission, doing, status).WithRemedy("%s", s.tokenRemedy())
+	case notConnected(status):
 		return s.error(sources.Permission, doing, status).
 			WithRemedy("the server accepted the password but does not open the mailbox: IMAP may be switched off for it, " +
 				"or the user name may be wrong for a shared mailbox")
@@ -101,6 +107,9 @@ func (s *Source) explainStatus(doing string, status *goimap.Error) *sources.Erro
 	}
 	switch status.Code {
 	case goimap.ResponseCodeAuthenticationFailed, goimap.ResponseCodeAuthorizationFailed, goimap.ResponseCodeExpired:
+		if s.cfg.Tokens != nil {
+			return s.error(sources.SignIn, doing, status).WithRemedy("%s", s.tokenRemedy())
+		}
 		return s.error(sources.SignIn, doing, status).
 			WithRemedy("check user name and password; some providers want an application password")
 	case goimap.ResponseCodePrivacyRequired:
@@ -125,6 +134,12 @@ func (s *Source) explainStatus(doing string, status *goimap.Error) *sources.Erro
 		return e.WithRemedy("the server refuses the connection before any sign-in: it may be busy, or refuse this machine's address; its log says why")
 	}
 	return e
+}
+
+// notConnected reports whether Exchange says that a sign-in that it has accepted
+// opens no mailbox.
+func notConnected(status *goimap.Error) bool {
+	return strings.Contains(strings.ToLower(status.Text), "authenticated but not connected")
 }
 
 // readGreeting is what is done first on a connection.

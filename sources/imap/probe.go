@@ -23,6 +23,9 @@ func (s *Source) Probe(ctx context.Context, report func(sources.Step)) {
 		return
 	}
 	defer done()
+	if !s.probeTokens(ctx, report) {
+		return
+	}
 	addrs, err := net.DefaultResolver.LookupHost(ctx, s.host)
 	if err != nil {
 		report(sources.Step{Name: "name", Err: s.explainDial(ctx, err)})

@@ -16,10 +16,12 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 
+	"postroom/internal/oauth"
 	"postroom/internal/secret"
 	"postroom/sources"
 )
@@ -31,6 +33,9 @@ type Config struct {
 	Name     string
 	Username string
 	Password secret.Value
+	// Tokens, if set, are signed in with instead of Password, by OAUTHBEARER or
+	// XOAUTH2. They are closed with the source.
+	Tokens oauth.TokenSource
 	// AfterFiling is the disposition that Probe checks the server's abilities
 	// against. It may be empty.
 	AfterFiling sources.Verb
@@ -93,6 +98,9 @@ type Source struct {
 	log        *zap.Logger
 	pool       *pool
 	delimiter  separatorCache
+	closing    sync.Once
+	// signed is what was last signed in with, nil without a token.
+	signed atomic.Pointer[tokenSignIn]
 
 	mu sync.Mutex
 	// names are the mailbox names that the server gave for a path.
@@ -117,7 +125,8 @@ var (
 // ErrClosed is returned by calls on a Source that has been closed.
 var ErrClosed = errors.New("the source is closed")
 
-// Open returns the mailbox. It reads ca_file, but makes no connection.
+// Open returns the mailbox. It reads ca_file, but makes no connection. If it fails,
+// cfg.Tokens are still the caller's to close.
 func Open(cfg Config) (*Source, error) {
 	cfg.TLS = cmp.Or(cfg.TLS, tlsImplicit)
 	cfg.Connections = cmp.Or(cfg.Connections, 2)
@@ -145,6 +154,10 @@ func Open(cfg Config) (*Source, error) {
 			return nil, fmt.Errorf("open source %s: %w", cfg.Name, err)
 		}
 	case tlsNone:
+		if cfg.Tokens != nil {
+			return nil, sources.Errorf(sources.Permanent, "open source %s: a token is never sent without encryption", cfg.Name).
+				WithRemedy("use tls: implicit or starttls")
+		}
 		if !cfg.AllowPlaintext {
 			return nil, sources.Errorf(sources.Permanent, "open source %s: tls: none is not permitted", cfg.Name).
 				WithRemedy("use tls: implicit or starttls; allow_plaintext: true permits a connection that anyone on the way can read")
@@ -168,5 +181,8 @@ func Open(cfg Config) (*Source, error) {
 // Close implements [sources.Source].
 func (s *Source) Close() error {
 	s.pool.close()
+	if s.cfg.Tokens != nil {
+		s.closing.Do(s.cfg.Tokens.Close)
+	}
 	return nil
 }

@@ -51,6 +51,8 @@ type stream struct {
 	// held is that what is written waits in pending.
 	held    bool
 	pending []byte
+	// bare is that "=" on a line of its own is written as an empty line.
+	bare bool
 
 	mu     sync.Mutex
 	cause  error
@@ -152,8 +154,24 @@ func (s *stream) Write(p []byte) (int, error) {
 		s.pending = append(s.pending, p...)
 		return len(p), nil
 	}
+	if s.bare && string(p) == "=\r\n" {
+		if _, err := s.Conn.Write(p[1:]); err != nil {
+			return 0, s.keep(err)
+		}
+		return len(p), nil
+	}
 	n, err := s.Conn.Write(p)
 	return n, s.keep(err)
+}
+
+// answering says whether what is written answers challenges of AUTHENTICATE. An
+// empty answer is an empty line then (RFC 9051 9: base64 may be empty): the IMAP
+// client writes "=", which is meant for a command's line alone (RFC 4959 3), and
+// servers take it for an error.
+func (s *stream) answering(yes bool) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.bare = yes
 }
 
 // ended returns why nothing can be written any more, nil if it may be.

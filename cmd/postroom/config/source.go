@@ -229,8 +229,13 @@ func (s *sourceReader) checkSignIn() {
 	case !slices.Contains(s.grammar.credentials.types, c.Type):
 	case !slices.Contains(allowed, c.Type):
 		s.refuse("credentials", "credentials of type %s do not fit type %s; allowed: %s", c.Type, s.source.Type, strings.Join(allowed, ", "))
-	case s.node.entry("mailbox") == nil && !s.bad["mailbox"] && c.Type != "password":
-		s.errors.add(s.source.Position, "missing key \"mailbox\", which credentials of type %s need; allowed: the address of the mailbox", c.Type)
+	case c.Type != "password":
+		if s.node.entry("mailbox") == nil && !s.bad["mailbox"] {
+			s.errors.add(s.source.Position, "missing key \"mailbox\", which credentials of type %s need; allowed: the address of the mailbox", c.Type)
+		}
+		if e := s.node.entry("tls"); e != nil && s.has("tls") && s.expand(e.value).text == "none" {
+			s.refuse("tls", "tls: none does not go with credentials of type %s: a token that opens mailboxes is never sent without encryption; allowed: implicit, starttls", c.Type)
+		}
 	}
 }
 
@@ -290,7 +295,7 @@ func (s *sourceReader) checkBuilt() {
 	if s.grammar.knows(s.source.Type) && !s.grammar.built[s.source.Type] {
 		to.add(s.node.entry("type").value.pos, "type: %s: not built yet", s.source.Type)
 	}
-	if c := s.source.Credentials; c != nil && c.Type == "entra" && s.grammar.knows(s.source.Type) && s.source.Type != "exchange" && slices.Contains(fitting(s.source.Type), "entra") {
+	if c := s.source.Credentials; c != nil && c.Type == "entra" && s.grammar.knows(s.source.Type) && !slices.Contains(byEntra(), s.source.Type) && slices.Contains(fitting(s.source.Type), "entra") {
 		to.add(s.node.entry("credentials").value.pos, "credentials: type entra with type %s: not built yet", s.source.Type)
 	}
 	for _, problem := range s.notBuilt(nil, s.node) {

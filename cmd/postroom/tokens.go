@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"postroom/cmd/postroom/config"
+	"postroom/internal/graph"
+	"postroom/internal/oauth"
+	"postroom/internal/secret"
+	"postroom/sources"
+	"postroom/sources/exchange"
+)
+
+// mailTokens are the tokens with which a source of IMAP signs in, from credentials
+// of type entra. Its errors have their class and remedy.
+type mailTokens struct {
+	resource *graph.Resource
+	client   *graph.Client
+	mailbox  string
+}
+
+var (
+	_ oauth.TokenSource = (*mailTokens)(nil)
+	_ oauth.Prober      = (*mailTokens)(nil)
+)
+
+// openTokens returns the tokens for the source's mailbox on the server, a host
+// name with or without port. Without credentials of type entra it returns nil.
+func openTokens(s *config.Source, server string) (oauth.TokenSource, error) {
+	if s.Credentials == nil || s.Credentials.Entra == nil {
+		return nil, nil
+	}
+	client, err := graphClients.Open(graphSettings(s))
+	if err != nil {
+		e, _ := exchange.ExplainSignIn(err)
+		return nil, fmt.Errorf("open source %s: %w", s.Name, e)
+	}
+	return &mailTokens{client.Resource(client.MailScope(hostOf(server)), "Exchange Online"), client, s.Mailbox}, nil
+}
+
+// hostOf returns the host of a server as it stands in a URL.
+func hostOf(server string) string {
+	host, _, err := net.SplitHostPort(server)
+	if err != nil {
+		host = strings.Trim(server, "[]")
+	}
+	if strings.Contains(host, ":") {
+		return "[" + host + "]"
+	}
+	return strings.ToLower(host)
+}
+
+// explain gives an error its class and remedy, and names the mailbox.
+func (t *mailTokens) explain(doing string, err error) error {
+	e, _ := exchange.ExplainSignIn(err)
+	e.Err = fmt.Errorf("mailbox %s: %s: %w", t.mailbox, doing, err)
+	return e
+}
+
+// Token implements [oauth.TokenSource].
+func (t *mailTokens) Token(ctx context.Context) (secret.Value, error) {
+	token, err := t.resource.Token(ctx)
+	if err != nil {
+		return secret.Value{}, t.explain("sign in", err)
+	}
+	return token, nil
+}
+
+// Refused implements [oauth.TokenSource].
+func (t *mailTokens) Refused(ctx context.Context, token secret.Value) { t.resource.Refused(ctx, token) }
+
+// Close implements [oauth.TokenSource].
+func (t *mailTokens) Close() { t.resource.Close() }
+
+// maxSkew is by how much the clock may differ from Entra's, which takes five
+// minutes.
+const maxSkew = 4 * time.Minute
+
+// Probe implements [oauth.Prober].
+func (t *mailTokens) Probe(ctx context.Context, report func(name, detail string, err error)) {
+	reached := t.client.ReachAuthority(ctx, func(step, detail string, err error) {
+		if err != nil {
+			err = t.explain("reach Microsoft Entra ID", err)
+		}
+		report(step, detail, err)
+	})
+	if !reached {
+		return
+	}
+	token, err := t.Token(ctx)
+	skew := t.client.Skew().Abs()
+	switch {
+	case err != nil:
+		report("sign-in", "", err)
+	case skew > maxSkew:
+		report("sign-in", "", sources.Errorf(sources.Permanent, "mailbox %s: sign in: the clock of this machine differs from Microsoft's by %s", t.mailbox, skew.Round(time.Second)).
+			WithRemedy("set the clock of this machine, and keep it right (NTP)"))
+	default:
+		detail := describeToken(oauth.ReadClaims(token))
+		if expires := t.client.CertificateExpires(); !expires.IsZero() {
+			detail += "; certificate until " + expires.UTC().Format(time.DateOnly)
+		}
+		report("sign-in", detail, nil)
+	}
+}
+
+// describeToken says for whom the token is, and what of permissions is in it.
+func describeToken(c oauth.Claims) string {
+	if !c.Known {
+		return "Entra has given a token"
+	}
+	detail := fmt.Sprintf("application %s, tenant %s; token until %s", c.App, c.TenantID, c.Expires.UTC().Format(time.RFC3339))
+	if len(c.Roles) == 0 {
+		return detail + "; it has no permission"
+	}
+	roles := slices.Sorted(slices.Values(c.Roles))
+	return detail + "; it has " + strings.Join(roles[:min(len(roles), 8)], ", ")
+}
