@@ -105,7 +105,7 @@ var rules = []rule{
 	{
 		room:    []pattern{"postroom/ingest/outlook"},
 		of:      []pattern{everyone},
-		allowed: []pattern{"postroom/ingest/outlook/...", "postroom/ingest/message", "postroom/internal/..."},
+		allowed: []pattern{"postroom/ingest/outlook/...", "postroom/ingest/message/...", "postroom/internal/..."},
 		why:     "writing .msg knows how mail is read and nothing of ingestion: both are to be lifted out whole one day",
 	},
 	{
