@@ -48,11 +48,11 @@ func (f *File) WriteMail(ctx context.Context, w io.Writer) (Report, error) {
 	if err == nil {
 		err = m.err
 	}
-	m.report.Size = m.out.n
+	m.said.Size = m.out.n
 	if err != nil {
-		return m.report, fmt.Errorf("convert .msg to mail: %w", err)
+		return m.said, fmt.Errorf("convert .msg to mail: %w", err)
 	}
-	return m.report, nil
+	return m.said, nil
 }
 
 // mailWriter writes a message as mail.
@@ -60,17 +60,17 @@ type mailWriter struct {
 	out        *output
 	hash       string // of the file, in boundaries
 	boundaries int
-	report     Report
+	said       Report
 	err        error // of the file, while small properties were read
 }
 
 // lose takes a loss into the report.
 func (m *mailWriter) lose(place, format string, args ...any) {
-	switch n := len(m.report.Losses); {
+	switch n := len(m.said.Losses); {
 	case n < maxLosses:
-		m.report.Losses = append(m.report.Losses, Loss{place, fmt.Sprintf(format, args...)})
+		m.said.Losses = append(m.said.Losses, Loss{place, fmt.Sprintf(format, args...)})
 	case n == maxLosses:
-		m.report.Losses = append(m.report.Losses, Loss{"", "and more than that"})
+		m.said.Losses = append(m.said.Losses, Loss{"", "and more than that"})
 	}
 }
 
@@ -84,7 +84,7 @@ func (m *mailWriter) file(f *File) error {
 	if err != nil {
 		return err
 	}
-	m.report.Class = it.line(pidTagMessageClass)
+	m.said.Class = it.line(pidTagMessageClass)
 	return m.message(it, "", 0)
 }
 
@@ -285,7 +285,20 @@ func (m *mailWriter) body(it *item, place string, depth int, original *message.M
 			versions = append(versions, v.entity())
 		}
 	}
-	kind, report := "multipart/mixed", reportType(it, original, files)
+	report := reportType(it, original, files)
+	if report == "" {
+		made, err := m.report(it, place)
+		if err != nil {
+			return nil, err
+		}
+		if made != nil {
+			files = append([]*attached{made}, files...)
+			report = reportType(it, original, files)
+		} else if isReport(it.line(pidTagMessageClass)) {
+			m.lose(place, "a report (%s) that does not tell whom it is about: its text and attachments are written", it.line(pidTagMessageClass))
+		}
+	}
+	kind := "multipart/mixed"
 	if report != "" {
 		kind = "multipart/report; report-type=" + report
 	}
@@ -326,9 +339,7 @@ func alone(original *message.Message, files []*attached) *mailPart {
 // reportType returns the kind of report (RFC 6522 3) that a message with those
 // attachments is, "" if it is none.
 func reportType(it *item, original *message.Message, files []*attached) string {
-	was := strings.HasPrefix(strings.ToUpper(it.line(pidTagMessageClass)), "REPORT.") ||
-		original != nil && original.Type == "multipart/report"
-	if !was {
+	if !isReport(it.line(pidTagMessageClass)) && (original == nil || original.Type != "multipart/report") {
 		return ""
 	}
 	for _, f := range files {
@@ -346,11 +357,7 @@ func (m *mailWriter) special(it *item, place string) {
 	switch {
 	case isSMIME(class):
 		m.lose(place, "a message in S/MIME (%s) without its protected content: its text and attachments are written", class)
-	case upper == ".", strings.HasPrefix(upper, "IPM.NOTE."), upper == "IPM.", strings.HasPrefix(upper, "IPM.POST."):
-	case strings.HasPrefix(upper, "REPORT."):
-		if len(it.recipients) > 0 || !it.has(pidTagMessageFlags) {
-			m.lose(place, "a report (%s): what it says is in its text; nothing is made of what it has for programs", class)
-		}
+	case upper == ".", strings.HasPrefix(upper, "IPM.NOTE."), upper == "IPM.", strings.HasPrefix(upper, "IPM.POST."), isReport(class):
 	default:
 		m.lose(place, "an item of class %s: its text and attachments are written, and no other of its properties", class)
 	}

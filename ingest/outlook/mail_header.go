@@ -234,11 +234,7 @@ func isASCII(s string) bool {
 }
 
 // Properties that only reading uses (MS-OXPROPS).
-const (
-	pidTagAutoForwarded   tag = 0x0005000B
-	pidTagOriginalMessage tag = 0x1046001F // PidTagOriginalMessageId
-	pidTagReportingMTA    tag = 0x6820001F
-)
+const pidTagAutoForwarded tag = 0x0005000B
 
 // Named properties that only reading uses.
 var (
@@ -255,11 +251,11 @@ var (
 // fields makes header fields of properties: all, or those that transport headers
 // may lack.
 func (m *mailWriter) fields(it *item, place string, all bool) (out []field, err error) {
-	before := len(m.report.Losses)
+	before := len(m.said.Losses)
 	add := func(name, lines string) {
 		if lines != "" {
-			out = append(out, field{name, lines, slices.Clone(m.report.Losses[before:])})
-			m.report.Losses = m.report.Losses[:before]
+			out = append(out, field{name, lines, slices.Clone(m.said.Losses[before:])})
+			m.said.Losses = m.said.Losses[:before]
 		}
 	}
 	words := func(name, text string) { add(name, textField(name, text)) }
@@ -441,11 +437,23 @@ func replyTo(it *item) []addressee {
 	return list
 }
 
+var recipientGroup = group{pidTagDisplayName, pidTagAddressType, pidTagEmailAddress, pidTagSMTPAddress, pidTagEntryID, pidTagSearchKey}
+
 // maxRecipients is how many recipients of a message are read.
 const maxRecipients = 1 << 16
 
 // recipients returns those of To, Cc and Bcc (MS-OXCMAIL 2.1.3.1.1).
 func (m *mailWriter) recipients(it *item, place string) (lists [3][]addressee, err error) {
+	if isReport(it.line(pidTagMessageClass)) {
+		// Its recipients are those that it is about.
+		for _, g := range []group{receivedRepresenting, receivedBy} {
+			if a := it.person(g); a.email != "" {
+				lists[0] = []addressee{a}
+				break
+			}
+		}
+		return lists, nil
+	}
 	list := it.recipients
 	if len(list) > maxRecipients {
 		m.lose(place, "%d recipients more than %d are left out", len(list)-maxRecipients, maxRecipients)
@@ -463,7 +471,7 @@ func (m *mailWriter) recipients(it *item, place string) (lists [3][]addressee, e
 		if kind &= 3; kind == 0 {
 			continue // the originator
 		}
-		a := r.person(group{pidTagDisplayName, pidTagAddressType, pidTagEmailAddress, pidTagSMTPAddress, pidTagEntryID, pidTagSearchKey})
+		a := r.person(recipientGroup)
 		if a.name == "" && a.email == "" {
 			a.name = r.line(0x5FF6001F) // PidTagRecipientDisplayName
 		}

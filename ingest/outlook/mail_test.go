@@ -381,4 +381,3 @@ func TestMailOfCorpus(t *testing.T) {
 	}
 	t.Logf("%d messages, %d differ; exceptions: %v", n, bad, excepted)
 }
-
