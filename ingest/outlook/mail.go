@@ -194,8 +194,8 @@ func (m *mailWriter) protectedData(it *item, original *message.Message) (e *mail
 	for _, f := range p.Header.Fields {
 		name := strings.ToLower(f.Name)
 		raw := string(start[f.Range.Start:f.Range.End])
-		if !strings.HasPrefix(name, "content-") {
-			continue
+		if !ofBody[name] || name == "mime-version" {
+			continue // the others are in the header of the message
 		}
 		if !standsAsIs(raw) {
 			return nil, nil, nil

@@ -46,7 +46,8 @@ var ofBody = func() map[string]bool {
 // field is a header field with its line ends.
 type field struct {
 	name, lines string
-	losses      []Loss // if it is written
+	list        []addressee // that it holds
+	losses      []Loss      // if it is written
 }
 
 // use returns the lines of a field that is written.
@@ -86,15 +87,17 @@ func (m *mailWriter) header(it *item, place string, original *message.Message, t
 		case standsAsIs(raw):
 			b.WriteString(lineEnds(raw))
 		default:
-			// The property has a better reading of what is no ASCII, or there is none.
-			if i := slices.IndexFunc(made, func(f field) bool { return strings.EqualFold(f.name, name) }); i >= 0 {
-				if !replaced[name] {
-					b.WriteString(m.use(made[i]))
-				}
-				replaced[name] = true
-				continue
+			// The property has a better reading of what is no ASCII, if there is one.
+			i := slices.IndexFunc(made, func(f field) bool { return strings.EqualFold(f.name, name) })
+			switch {
+			case i < 0:
+				b.WriteString(m.encoded(it, h, f, nil, place))
+			case addressFields[name]:
+				b.WriteString(m.encoded(it, h, f, made[i].list, place))
+			case !replaced[name]:
+				b.WriteString(m.use(made[i]))
 			}
-			b.WriteString(m.encoded(it, h, f, place))
+			replaced[name] = true
 		}
 	}
 	for _, f := range made {
@@ -161,7 +164,8 @@ var addressFields = map[string]bool{
 }
 
 // encoded returns a field of the transport headers that cannot stand as it is.
-func (m *mailWriter) encoded(it *item, h *message.Header, f message.Field, place string) string {
+// Known are the addresses that properties have for it.
+func (m *mailWriter) encoded(it *item, h *message.Header, f message.Field, known []addressee, place string) string {
 	name := strings.ToLower(f.Name)
 	if !token(f.Name) {
 		return ""
@@ -175,7 +179,12 @@ func (m *mailWriter) encoded(it *item, h *message.Header, f message.Field, place
 	}
 	var list []addressee
 	for _, a := range message.ParseAddresses(string(f.Raw)) {
-		list = append(list, addressee{a.Name, a.Address})
+		list = append(list, addressee{a.Name, a.Address, a.Group})
+	}
+	if slices.EqualFunc(list, known, func(a, b addressee) bool { return a.email == b.email }) {
+		for i := range list {
+			list[i].name = either(known[i].name, list[i].name)
+		}
 	}
 	return m.addressField(f.Name, list, place)
 }
@@ -189,8 +198,9 @@ func (m *mailWriter) addressField(name string, list []addressee, place string) s
 	var out []string
 	unknown := 0
 	wide := false
+	group := ""
 	for _, a := range list {
-		a.name, a.email = oneLine(a.name), oneLine(a.email)
+		a.name, a.email, a.group = oneLine(a.name), oneLine(a.email), oneLine(a.group)
 		if a.email == "" && a.name == "" {
 			continue
 		}
@@ -206,11 +216,22 @@ func (m *mailWriter) addressField(name string, list []addressee, place string) s
 			}, a.email)
 		}
 		wide = wide || !isASCII(a.email)
-		if a.name == "" {
-			out = append(out, a.email)
-		} else {
-			out = append(out, phrase(a.name)+" <"+a.email+">")
+		one := a.email
+		if a.name != "" {
+			one = phrase(a.name) + " <" + a.email + ">"
 		}
+		if a.group != group {
+			if group != "" {
+				out[len(out)-1] += ";"
+			}
+			if group = a.group; group != "" {
+				one = phrase(group) + ": " + one
+			}
+		}
+		out = append(out, one)
+	}
+	if group != "" {
+		out[len(out)-1] += ";"
 	}
 	if unknown > 0 {
 		m.lose(place, "%s: %d without an address of Internet mail are there by name, with the address %s", name, unknown, unknownAddress)
@@ -254,8 +275,14 @@ func (m *mailWriter) fields(it *item, place string, all bool) (out []field, err 
 	before := len(m.said.Losses)
 	add := func(name, lines string) {
 		if lines != "" {
-			out = append(out, field{name, lines, slices.Clone(m.said.Losses[before:])})
+			out = append(out, field{name: name, lines: lines, losses: slices.Clone(m.said.Losses[before:])})
 			m.said.Losses = m.said.Losses[:before]
+		}
+	}
+	people := func(name string, list ...addressee) {
+		if lines := m.addressField(name, list, place); lines != "" {
+			add(name, lines)
+			out[len(out)-1].list = list
 		}
 	}
 	words := func(name, text string) { add(name, textField(name, text)) }
@@ -265,29 +292,29 @@ func (m *mailWriter) fields(it *item, place string, all bool) (out []field, err 
 	if from == none {
 		from = by
 	}
-	add("From", m.addressField("From", []addressee{from}, place))
+	people("From", from)
 	if by != none && (by.email != "" && !strings.EqualFold(by.email, from.email) || by.email == "" && by.name != from.name) {
-		add("Sender", m.addressField("Sender", []addressee{by}, place))
+		people("Sender", by)
 	}
-	add("Reply-To", m.addressField("Reply-To", replyTo(it), place))
+	people("Reply-To", replyTo(it)...)
 	lists, err := m.recipients(it, place)
 	if err != nil {
 		return nil, err
 	}
 	for i, name := range []string{"To", "Cc", "Bcc"} {
-		add(name, m.addressField(name, lists[i], place))
+		people(name, lists[i]...)
 	}
 	if it.bool(pidTagReadReceiptRequested) {
 		a := it.person(readReceipt)
 		if a == none {
 			a = from
 		}
-		add("Disposition-Notification-To", m.addressField("Disposition-Notification-To", []addressee{a}, place))
+		people("Disposition-Notification-To", a)
 	}
 	if it.bool(pidTagDeliveryReportRequested) {
 		for _, a := range []addressee{it.person(readReceipt), by, from} {
 			if a != none {
-				add("Return-Receipt-To", m.addressField("Return-Receipt-To", []addressee{a}, place))
+				people("Return-Receipt-To", a)
 				break
 			}
 		}
@@ -483,9 +510,9 @@ func (m *mailWriter) recipients(it *item, place string) (lists [3][]addressee, e
 	for i, t := range []tag{pidTagDisplayTo, pidTagDisplayCc, pidTagDisplayBcc} {
 		for name := range strings.SplitSeq(it.line(t), ";") {
 			if name = strings.TrimSpace(name); isAddress(strings.Trim(name, "'")) {
-				lists[i] = append(lists[i], addressee{"", strings.Trim(name, "'")})
+				lists[i] = append(lists[i], addressee{email: strings.Trim(name, "'")})
 			} else if name != "" {
-				lists[i] = append(lists[i], addressee{name, ""})
+				lists[i] = append(lists[i], addressee{name: name})
 			}
 		}
 	}

@@ -236,7 +236,8 @@ type wideReader struct {
 	in   []byte
 	rest int // bytes in in that were not looked at
 	high rune
-	out  []byte
+	buf  []byte
+	out  []byte // what of buf is not read yet
 	err  error
 }
 
@@ -246,7 +247,7 @@ func (w *wideReader) Read(p []byte) (int, error) {
 	for len(w.out) == 0 && w.err == nil {
 		n, err := w.r.Read(w.in[w.rest:])
 		n += w.rest
-		out := w.out[:0]
+		out := w.buf[:0]
 		b := w.in[:n]
 		for ; len(b) >= 2; b = b[2:] {
 			u := rune(b[0]) | rune(b[1])<<8
@@ -275,7 +276,7 @@ func (w *wideReader) Read(p []byte) (int, error) {
 		if w.err = err; err != nil && w.high != 0 {
 			out = utf8.AppendRune(out, utf8.RuneError)
 		}
-		w.out = out
+		w.buf, w.out = out, out
 	}
 	if len(w.out) > 0 {
 		n := copy(p, w.out)
@@ -289,8 +290,9 @@ func (w *wideReader) Read(p []byte) (int, error) {
 type crlfReader struct {
 	r   io.Reader
 	in  []byte
-	out []byte
-	cr  bool // the last byte was one
+	buf []byte
+	out []byte // what of buf is not read yet
+	cr  bool   // the last byte was one
 	err error
 }
 
@@ -299,7 +301,7 @@ func newCRLFReader(r io.Reader) *crlfReader { return &crlfReader{r: r, in: make(
 func (c *crlfReader) Read(p []byte) (int, error) {
 	for len(c.out) == 0 && c.err == nil {
 		n, err := c.r.Read(c.in)
-		out := c.out[:0]
+		out := c.buf[:0]
 		for _, b := range c.in[:n] {
 			switch {
 			case b == '\n' && c.cr:
@@ -310,7 +312,7 @@ func (c *crlfReader) Read(p []byte) (int, error) {
 			}
 			c.cr = b == '\r'
 		}
-		c.out, c.err = out, err
+		c.buf, c.out, c.err = out, out, err
 	}
 	if len(c.out) > 0 {
 		n := copy(p, c.out)

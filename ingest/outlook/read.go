@@ -414,6 +414,7 @@ func (it *item) namedLine(name propertyName) string {
 type addressee struct {
 	name  string
 	email string // an address of Internet mail; empty if there is none
+	group string // that the address is in; empty if none
 }
 
 // person reads a group of properties (MS-OXCMAIL 2.1.3.1.1). Without a directory
