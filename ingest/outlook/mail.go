@@ -35,8 +35,9 @@ const maxNesting = 32
 // have Report.Losses names. Report.Class is that of the file, Report.Size that of
 // the mail.
 //
-// The same file makes the same bytes: lines end in CR LF, all but signed content
-// is ASCII, and has lines of at most 998 characters. Memory depends on the number
+// The same file makes the same bytes. But for signed content, which stands as it
+// is, lines end in CR LF, have at most 998 characters, and are ASCII unless a
+// delivery status, which may not be encoded, or an address is not. Memory depends on the number
 // of properties, recipients and attachments; texts and attachments are streams,
 // but for a text in RTF, of which at most 64 MiB are read.
 //
@@ -306,6 +307,9 @@ func (m *mailWriter) body(it *item, place string, depth int, original *message.M
 		if root := alone(original, files); root != nil {
 			return root, nil
 		}
+		if root := sealed(original, files); root != nil {
+			return root, nil
+		}
 		versions = append(versions, (&text{kind: "text/plain", encoding: "7bit", charset: "us-ascii", open: func() (io.Reader, error) { return strings.NewReader(""), nil }}).entity())
 	}
 	related = append(related, multipart("multipart/alternative", versions...))
@@ -334,6 +338,15 @@ func alone(original *message.Message, files []*attached) *mailPart {
 		return nil
 	}
 	return files[0].entity
+}
+
+// sealed returns what is encrypted with OpenPGP (RFC 3156 4), if the message was
+// that and its two parts are all there is.
+func sealed(original *message.Message, files []*attached) *mailPart {
+	if original == nil || original.Type != "multipart/encrypted" || len(files) != 2 || files[0].mime != "application/pgp-encrypted" {
+		return nil
+	}
+	return multipart(`multipart/encrypted; protocol="application/pgp-encrypted"`, files[0].entity, files[1].entity)
 }
 
 // reportType returns the kind of report (RFC 6522 3) that a message with those
@@ -541,8 +554,15 @@ func (it *item) storedPlain() (*text, error) {
 	} else {
 		return nil, nil
 	}
-	if size <= 2 && strings.TrimSpace(it.string(pidTagBody, 4)) == "" {
-		return nil, nil
+	if size > 2 {
+		return t, t.look(nil, nil)
+	}
+	r, err := t.open()
+	if err != nil {
+		return nil, err
+	}
+	if b, err := io.ReadAll(r); err != nil || strings.TrimSpace(string(b)) == "" {
+		return nil, err
 	}
 	return t, t.look(nil, nil)
 }

@@ -579,7 +579,7 @@ func (m *mailWriter) damaged(place string) func(error) {
 	return func(err error) {
 		var f *cfb.FormatError
 		if errors.As(err, &f) || errors.Is(err, io.ErrUnexpectedEOF) {
-			m.lose(place, "a property is damaged and left out (%v)", err)
+			m.lose(place, "a property is damaged or too long, and left out or cut (%v)", err)
 			return
 		}
 		if m.err == nil {

@@ -165,7 +165,7 @@ const (
 )
 
 // item is a message, recipient or attachment that is read. What of it is damaged
-// is as if it were not there, and is told to damaged.
+// is as if it were not there, what is too long is cut; both are told to damaged.
 type item struct {
 	f           *File
 	entries     map[tag]*cfb.Entry // streams and storages of properties
@@ -325,10 +325,13 @@ func (it *item) string(t tag, limit int64) string {
 	if e == nil {
 		e = it.entries[t|typeString8]
 	}
-	b, _, err := readAll(e, limit)
+	b, cut, err := readAll(e, limit)
 	if err != nil {
 		it.damaged(err)
 		return ""
+	}
+	if cut {
+		it.damaged(&cfb.FormatError{What: fmt.Sprintf("%s has more than %d bytes", e.Name, limit)})
 	}
 	if wide != nil {
 		return decodeUTF16(b)

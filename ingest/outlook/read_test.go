@@ -124,7 +124,7 @@ func TestMailErrors(t *testing.T) {
 	// A chain that is cut: of the text, of the attachment.
 	damaged := map[string]bool{}
 	var format *cfb.FormatError
-	for at := 512; at+4 < len(b); at += 4 {
+	for at := len(b) - 512; at < len(b); at += 4 { // the FAT
 		c := bytes.Clone(b)
 		copy(c[at:], "\xfe\xff\xff\xff")
 		f, err := outlook.Open(bytes.NewReader(c), int64(len(c)))
@@ -336,5 +336,17 @@ func TestEncodedContent(t *testing.T) {
 	got, err := io.ReadAll(m.Open(&m.Part))
 	if err != nil || sha256.Sum256(got) != sha256.Sum256(der) || m.Type != "application/x-pkcs7-mime" || m.Params["smime-type"] != "enveloped-data" {
 		t.Error(m.Type, m.Params, len(got), err)
+	}
+}
+
+// TestSealed: what is encrypted with OpenPGP is so again.
+func TestSealed(t *testing.T) {
+	raw := "From: a@example.com\r\nContent-Type: multipart/encrypted; boundary=b;\r\n protocol=\"application/pgp-encrypted\"\r\n\r\n--b\r\nContent-Type: application/pgp-encrypted\r\n\r\nVersion: 1\r\n" +
+		"--b\r\nContent-Type: application/octet-stream; name=encrypted.asc\r\n\r\n-----BEGIN PGP MESSAGE-----\r\n\r\nhQ\r\n-----END PGP MESSAGE-----\r\n--b--\r\n"
+	b, _ := convert(t, []byte(raw), outlook.Options{})
+	is, _ := back(t, b)
+	m := read(t, is)
+	if m.Type != "multipart/encrypted" || m.Params["protocol"] != "application/pgp-encrypted" || len(m.Parts) != 2 || m.Parts[0].Type != "application/pgp-encrypted" {
+		t.Errorf("%s", is)
 	}
 }
