@@ -288,6 +288,9 @@ func (c *comparison) texts(path string, l, k *message.Layout) {
 		c.differ("%splain text: %.200q, was %.200q", path, b, a)
 	}
 	if html == rich {
+		if html != "" && !bytes.Equal(c.content(c.was, l.HTML), c.content(c.is, k.HTML)) {
+			c.except(exUTF8)
+		}
 		return
 	}
 	t, err := c.was.Text(l.HTML, 1<<20)
@@ -339,6 +342,10 @@ func (c *comparison) files(path string, l, k *message.Layout) {
 		}
 		if a.inline != b.inline {
 			c.except(exInline)
+		}
+		if x, y := a.part, b.part; !x.IsMultipart() && (x.ContentID != y.ContentID || x.Location != y.Location && !strings.ContainsAny(x.Location, " \t") ||
+			strings.HasPrefix(x.Type, "text/") && x.Charset != y.Charset) {
+			c.differ("%s%s: %q %q %q, was %q %q %q", in, a.name, y.ContentID, y.Location, y.Charset, x.ContentID, x.Location, x.Charset)
 		}
 		base, ext := outlook.FileName(a.name)
 		name := base
