@@ -73,9 +73,9 @@ func (m *mailWriter) deliveryStatus(it *item, class, place string) (string, erro
 		if a.email == "" {
 			continue
 		}
-		group := statusField("Final-Recipient", "rfc822;"+a.email) + statusField("Action", action) +
-			statusField("Status", statusOf(r, action)) + statusField("Remote-MTA", withType("dns", r.line(reportRemote))) +
-			statusField("X-Supplementary-Info", r.line(reportInfo)) + statusField("X-Display-Name", a.name)
+		group := reportField("Final-Recipient", "rfc822;"+a.email) + reportField("Action", action) +
+			reportField("Status", statusOf(r, action)) + reportField("Remote-MTA", withType("dns", r.line(reportRemote))) +
+			reportField("X-Supplementary-Info", r.line(reportInfo)) + reportField("X-Display-Name", a.name)
 		groups = append(groups, group)
 	}
 	if len(groups) == 0 {
@@ -83,7 +83,7 @@ func (m *mailWriter) deliveryStatus(it *item, class, place string) (string, erro
 	}
 	// RFC 3464 2.2.2: the field has to be there.
 	agent := withType("dns", either(it.line(reportAgent), "unknown.invalid"))
-	return statusField("Reporting-MTA", agent) + "\r\n" + strings.Join(groups, "\r\n"), nil
+	return reportField("Reporting-MTA", agent) + "\r\n" + strings.Join(groups, "\r\n"), nil
 }
 
 // disposition returns the content of a message/disposition-notification (RFC 8098
@@ -104,14 +104,14 @@ func disposition(it *item, class string) string {
 	if b := it.bytes(reportCorrelation, 1<<10); len(b) > 0 {
 		key = chunks(base64.StdEncoding.EncodeToString(b), 60)
 	}
-	return statusField("Final-Recipient", "rfc822;"+who.email) +
-		statusField("Original-Message-ID", it.line(reportOf)) +
-		statusField("Disposition", "automatic-action/MDN-sent-automatically; "+action) +
-		statusField("X-MSExch-Correlation-Key", key) + statusField("X-Display-Name", who.name)
+	return reportField("Final-Recipient", "rfc822;"+who.email) +
+		reportField("Original-Message-ID", it.line(reportOf)) +
+		reportField("Disposition", "automatic-action/MDN-sent-automatically; "+action) +
+		reportField("X-MSExch-Correlation-Key", key) + reportField("X-Display-Name", who.name)
 }
 
-// statusField returns a field of a report, "" if it is empty.
-func statusField(name, value string) string {
+// reportField returns a field of a report, "" if it is empty.
+func reportField(name, value string) string {
 	if value == "" {
 		return ""
 	}
