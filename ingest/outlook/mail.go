@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -286,19 +287,19 @@ func (m *mailWriter) body(it *item, place string, depth int, original *message.M
 			versions = append(versions, v.entity())
 		}
 	}
-	report := reportType(it, original, files)
-	if report == "" {
+	class := it.line(pidTagMessageClass)
+	if isReport(class) && !slices.ContainsFunc(files, func(f *attached) bool { return f.report }) {
 		made, err := m.report(it, place)
-		if err != nil {
+		switch {
+		case err != nil:
 			return nil, err
-		}
-		if made != nil {
+		case made != nil:
 			files = append([]*attached{made}, files...)
-			report = reportType(it, original, files)
-		} else if isReport(it.line(pidTagMessageClass)) {
-			m.lose(place, "a report (%s) that does not tell whom it is about: its text and attachments are written", it.line(pidTagMessageClass))
+		default:
+			m.lose(place, "a report (%s) that does not tell whom it is about: its text and attachments are written", class)
 		}
 	}
+	report := reportType(class, original, files)
 	kind := "multipart/mixed"
 	if report != "" {
 		kind = "multipart/report; report-type=" + report
@@ -351,12 +352,12 @@ func sealed(original *message.Message, files []*attached) *mailPart {
 
 // reportType returns the kind of report (RFC 6522 3) that a message with those
 // attachments is, "" if it is none.
-func reportType(it *item, original *message.Message, files []*attached) string {
-	if !isReport(it.line(pidTagMessageClass)) && (original == nil || original.Type != "multipart/report") {
+func reportType(class string, original *message.Message, files []*attached) string {
+	if !isReport(class) && (original == nil || original.Type != "multipart/report") {
 		return ""
 	}
 	for _, f := range files {
-		if kind, ok := strings.CutPrefix(f.mime, "message/"); ok && (kind == "delivery-status" || kind == "disposition-notification" || kind == "feedback-report") {
+		if kind := reportKind(f.mime); kind != "" {
 			return kind
 		}
 	}

@@ -15,6 +15,7 @@ import (
 type attached struct {
 	name   string
 	mime   string
+	report bool // it says for programs what a report says
 	inline bool
 	entity *mailPart
 }
@@ -92,6 +93,7 @@ func (m *mailWriter) attachment(a *item, n int, place string, depth int, t *text
 		f.name = display
 	}
 	f.mime = mediaType(a.line(pidTagAttachMimeTag))
+	f.report = reportKind(f.mime) != ""
 	open := func() (io.Reader, error) { return strings.NewReader(""), nil }
 	switch {
 	case data != nil && !data.IsStorage():
@@ -147,13 +149,18 @@ func (m *mailWriter) attachment(a *item, n int, place string, depth int, t *text
 	encoding := "base64"
 	if strings.HasPrefix(f.mime, "message/") {
 		// RFC 2045 6.4: these are not encoded.
-		r, err := open()
+		// Line ends are none of their content.
+		lines := through(open, func(r io.Reader) io.Reader { return newCRLFReader(r) })
+		r, err := lines()
 		if err != nil {
 			return nil, err
 		}
 		s, err := scanText(r)
 		if err != nil {
 			return nil, err
+		}
+		if s.zeros == 0 && s.longest <= maxLine {
+			open = lines
 		}
 		if encoding = either(s.raw(), "7bit"); encoding == "binary" {
 			encoding, f.mime = "base64", "application/octet-stream"

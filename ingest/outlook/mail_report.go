@@ -22,6 +22,18 @@ const (
 // isReport reports whether the class is that of a report (MS-OXCMAIL 2.1.3.1.1.1).
 func isReport(class string) bool { return strings.HasPrefix(strings.ToUpper(class), "REPORT.") }
 
+// reportKind returns the kind of report (RFC 6522 3) that a part of that type is of,
+// "" if it is of none.
+func reportKind(mime string) string {
+	switch kind, _ := strings.CutPrefix(mime, "message/"); kind {
+	case "delivery-status", "disposition-notification", "feedback-report":
+		return kind
+	case "global-delivery-status", "global-disposition-notification":
+		return strings.TrimPrefix(kind, "global-")
+	}
+	return ""
+}
+
 // report makes the part of a report that is for programs (MS-OXCMAIL 2.1.3.6), nil
 // if the class is of none, or the properties do not tell whom it is about.
 func (m *mailWriter) report(it *item, place string) (*attached, error) {
@@ -41,7 +53,7 @@ func (m *mailWriter) report(it *item, place string) (*attached, error) {
 	if text == "" || err != nil {
 		return nil, err
 	}
-	return &attached{mime: kind, entity: &mailPart{
+	return &attached{mime: kind, report: true, entity: &mailPart{
 		head: foldField("Content-Type", kind) + "Content-Transfer-Encoding: 7bit\r\n",
 		body: func(w io.Writer) error {
 			_, err := io.WriteString(w, text)

@@ -87,6 +87,9 @@ const (
 	exExternal     = "message/external-body is a link"
 	exInline       = "a picture is inline where the HTML shows it, wherever it stands"
 	exUTF8         = "HTML in a charset that Windows has no code page for is UTF-8"
+	exLineEnds     = "a delivery status has line ends CR LF"
+	exReport       = "a delivery status of which properties say all is made of them"
+	exTNEF         = "winmail.dat is what is in it"
 	exSigned       = "a signed part below the root is taken apart and is signed.eml"
 )
 
@@ -113,9 +116,10 @@ func (c *comparison) text(m *message.Message, p *message.Part) string {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	s := strings.ReplaceAll(strings.ReplaceAll(t.String, "\r\n", "\n"), "\r", "\n")
-	return strings.ReplaceAll(s, "\x00", "")
+	return strings.ReplaceAll(lineFeeds(t.String), "\x00", "")
 }
+
+func lineFeeds(s string) string { return strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(s) }
 
 var addressFields = []string{"From", "Sender", "Reply-To", "To", "Cc", "Bcc", "Disposition-Notification-To", "Resent-From", "Resent-To"}
 
@@ -257,8 +261,16 @@ func (c *comparison) messages(path string, was, is *message.Part) {
 		return
 	}
 	l, k := was.Layout(), is.Layout()
+	if hasTNEF(l) && !hasTNEF(k) {
+		c.except(exTNEF)
+		return
+	}
 	c.texts(path, l, k)
 	c.files(path, l, k)
+}
+
+func hasTNEF(l *message.Layout) bool {
+	return slices.ContainsFunc(l.Attachments, func(a message.Attachment) bool { return strings.HasSuffix(a.Name, "winmail.dat") })
 }
 
 func (c *comparison) raw(m *message.Message, r message.Range) []byte {
@@ -291,6 +303,13 @@ func (c *comparison) texts(path string, l, k *message.Layout) {
 		if html != "" && !bytes.Equal(c.content(c.was, l.HTML), c.content(c.is, k.HTML)) {
 			c.except(exUTF8)
 		}
+		return
+	}
+	if l.HTML == nil {
+		if l.Plain == nil || l.Other == nil {
+			c.differ("%sHTML: %.200q is new", path, rich)
+		}
+		c.except(exEnriched)
 		return
 	}
 	t, err := c.was.Text(l.HTML, 1<<20)
@@ -334,6 +353,10 @@ func (c *comparison) files(path string, l, k *message.Layout) {
 				c.except(exExternal)
 			case a.part.IsMultipart():
 				c.except(exRemade)
+			case strings.HasPrefix(a.kind, "message/") && lineFeeds(string(c.content(c.was, a.part))) == lineFeeds(string(c.content(c.is, b.part))):
+				c.except(exLineEnds)
+			case strings.HasPrefix(a.kind, "message/") && a.kind == b.kind && b.part.Disposition == "":
+				c.except(exReport)
 			case a.part.Nested() && b.part.IsMessage():
 				c.except(exEncoded)
 			default:

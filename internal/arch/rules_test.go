@@ -28,7 +28,7 @@ func TestRulesAllow(t *testing.T) {
 	g := house(map[string][]string{
 		"postroom/cmd/postroom":          {"postroom/ingest", "postroom/sources/imap", "postroom/store/s3", "github.com/spf13/viper"},
 		"postroom/ingest":                {"postroom/ingest/ledger", "postroom/sources", "postroom/store", "postroom/internal/secret", "test:postroom/ingest", "test:postroom/sources/sourcetest"},
-		"postroom/ingest/outlook":        {"postroom/ingest/outlook/cfb", "postroom/ingest/message", "postroom/ingest/message/tnef/rtf", "test:postroom/ingest/message", "postroom/internal/filename"},
+		"postroom/ingest/outlook":        {"postroom/ingest/outlook/cfb", "postroom/ingest/message", "postroom/ingest/message/tnef", "test:postroom/ingest/message", "postroom/internal/filename"},
 		"postroom/sources/imap":          {"postroom/sources", "postroom/sources/imap/wire", "postroom/internal/secret", "test:postroom/sources/imap", "test:postroom/sources/sourcetest"},
 		"postroom/sources/imap/wire":     {"postroom/sources/imap/wire/token"},
 		"postroom/store/s3":              {"postroom/store", "test:postroom/store/storetest", "test:postroom/store/s3"},
@@ -67,6 +67,7 @@ func TestRulesForbid(t *testing.T) {
 		{"postroom/ingest/outlook/cfb", "test:postroom/ingest/message"},
 		{"postroom/ingest/outlook", "postroom/ingest/document"},
 		{"postroom/ingest/outlook", "test:postroom/ingest/ledger"},
+		{"postroom/ingest/outlook/cfb", "postroom/ingest/message/tnef"},
 		{"postroom/sources/exchange", "github.com/microsoftgraph/msgraph-sdk-go"},
 		{"postroom/cmd/postroom", "github.com/microsoftgraph/msgraph-sdk-go/models"},
 		{"postroom/internal/graphtest", "test:github.com/microsoftgraph/msgraph-sdk-go-core"},
