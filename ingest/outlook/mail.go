@@ -100,7 +100,7 @@ func (m *mailWriter) message(it *item, place string, depth int) error {
 	if err != nil {
 		return err
 	}
-	e, err := m.protected(it, original)
+	e, _, err := m.protected(it, original)
 	if e == nil && err == nil {
 		e, err = m.body(it, place, depth, original)
 	}
@@ -125,12 +125,8 @@ func isSMIME(class string) bool {
 
 // protected returns the entity that a message in S/MIME is, nil if it is none
 // (MS-OXOSMIME 2.1): it has one attachment, which is all of it.
-func (m *mailWriter) protected(it *item, original *message.Message) (*mailPart, error) {
-	e, _, err := m.protectedData(it, original)
-	return e, err
-}
-
-func (m *mailWriter) protectedData(it *item, original *message.Message) (e *mailPart, data *cfb.Entry, err error) {
+// Raw is what of it is written as it stands, nil if it is encoded.
+func (m *mailWriter) protected(it *item, original *message.Message) (e *mailPart, raw *cfb.Entry, err error) {
 	if !isSMIME(it.line(pidTagMessageClass)) || len(it.attachments) != 1 {
 		return nil, nil, nil
 	}
@@ -138,7 +134,7 @@ func (m *mailWriter) protectedData(it *item, original *message.Message) (e *mail
 	if err != nil {
 		return nil, nil, err
 	}
-	data = a.entries[pidTagAttachDataBinary]
+	data := a.entries[pidTagAttachDataBinary]
 	if data == nil || data.IsStorage() || data.Size == 0 {
 		return nil, nil, nil
 	}
@@ -178,7 +174,7 @@ func (m *mailWriter) protectedData(it *item, original *message.Message) (e *mail
 				}
 				return encodeBase64(w, r)
 			},
-		}, data, nil
+		}, nil, nil
 	}
 	if bytes.HasPrefix(start, []byte("--")) && media == "multipart/signed" && isPlain(declared) {
 		return &mailPart{head: foldField("Content-Type", declared), body: open(0)}, data, nil
@@ -195,14 +191,14 @@ func (m *mailWriter) protectedData(it *item, original *message.Message) (e *mail
 	e = &mailPart{body: open(p.Body.Start)}
 	for _, f := range p.Header.Fields {
 		name := strings.ToLower(f.Name)
-		raw := string(start[f.Range.Start:f.Range.End])
 		if !ofBody[name] || name == "mime-version" {
 			continue // the others are in the header of the message
 		}
-		if !standsAsIs(raw) {
+		lines := string(start[f.Range.Start:f.Range.End])
+		if !standsAsIs(lines) {
 			return nil, nil, nil
 		}
-		e.head += lineEnds(raw)
+		e.head += lineEnds(lines)
 	}
 	return e, data, nil
 }
@@ -226,22 +222,18 @@ func smimeType(der []byte) string {
 // transfer returns the encoding that a message needs in which nothing but signed
 // content is not ASCII: 8bit, binary, or "".
 func (m *mailWriter) transfer(it *item, depth int) (string, error) {
-	e, data, err := m.protectedData(it, nil)
-	if err != nil {
+	e, raw, err := m.protected(it, nil)
+	switch {
+	case err != nil:
 		return "", err
-	}
-	if data != nil && strings.Contains(e.head, "base64") {
-		return "", nil
-	}
-	if data != nil {
-		r, err := data.Open()
+	case raw != nil:
+		r, err := raw.Open()
 		if err != nil {
 			return "", err
 		}
 		s, err := scanText(r)
 		return s.raw(), err
-	}
-	if depth >= maxNesting {
+	case e != nil || depth >= maxNesting:
 		return "", nil
 	}
 	widest := ""
@@ -277,8 +269,8 @@ func (m *mailWriter) body(it *item, place string, depth int, original *message.M
 	if err != nil {
 		return nil, err
 	}
-	if t.rtf != nil {
-		files = append(files, &attached{name: "message.rtf", entity: rtfEntity(t.rtf)})
+	if t.rtf {
+		files = append(files, &attached{name: "message.rtf", entity: rtfEntity(it)})
 	}
 	var related, mixed []*mailPart
 	var versions []*mailPart
@@ -426,7 +418,7 @@ func link(s string) string {
 // texts are the versions of the text of a message.
 type texts struct {
 	plain, html *text
-	rtf         []byte // native RTF
+	rtf         bool // it is RTF that was nothing else before
 	references  *references
 }
 
@@ -449,18 +441,18 @@ func (m *mailWriter) texts(it *item, place string) (*texts, error) {
 		return nil, fmt.Errorf("the text: %w", err)
 	}
 	if html == nil && it.entries[pidTagCompressedRTF] != nil {
-		doc, s, kind, err := it.rtf()
+		s, kind, none, err := it.rtf()
 		var format *cfb.FormatError
 		switch {
 		case errors.As(err, &format):
 			return nil, fmt.Errorf("the RTF: %w", err)
-		case err != nil && len(doc) == 0:
+		case err != nil && none:
 			m.lose(place, "the text in RTF cannot be read (%v)", err)
 		case err != nil:
 			m.lose(place, "the text in RTF is damaged (%v)", err)
 		}
 		switch {
-		case len(doc) == 0:
+		case none:
 		case kind == rtf.HTML:
 			if html, err = madeText("text/html", metaCharset.ReplaceAllString(s, "${1}utf-8"), out.references); err != nil {
 				return nil, err
@@ -472,7 +464,7 @@ func (m *mailWriter) texts(it *item, place string) (*texts, error) {
 				}
 			}
 			if kind == rtf.Native {
-				out.rtf = doc
+				out.rtf = true
 				m.lose(place, "the text is formatted in RTF: it is written as plain text, and attached as message.rtf")
 			}
 		}
@@ -637,11 +629,17 @@ var pageNames = func() map[int32]string {
 }()
 
 // rtfEntity is the text of a message in RTF as a file.
-func rtfEntity(doc []byte) *mailPart {
+func rtfEntity(it *item) *mailPart {
 	return &mailPart{
 		head: foldField("Content-Type", "application/rtf; name=message.rtf") + "Content-Transfer-Encoding: base64\r\n" +
 			foldField("Content-Disposition", "attachment; filename=message.rtf"),
-		body: func(w io.Writer) error { return encodeBase64(w, bytes.NewReader(doc)) },
+		body: func(w io.Writer) error {
+			doc, err := it.rtfDocument() // of which what could be read is written
+			if len(doc) == 0 {
+				return err
+			}
+			return encodeBase64(w, bytes.NewReader(doc))
+		},
 	}
 }
 
@@ -655,7 +653,7 @@ type references struct {
 
 // Bounds of references.
 const (
-	maxReferences = 1 << 14
+	maxReferences = 1 << 12
 	longestLink   = 2 << 10
 )
 

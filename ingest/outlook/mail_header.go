@@ -395,28 +395,25 @@ func (m *mailWriter) fields(it *item, place string, all bool) (out []field, err 
 		t    tag
 	}
 	var others []generic
-	for id, n := range it.f.names {
+	for t := range it.entries {
+		n := it.f.names[t.id()]
 		name := strings.ToLower(n.text)
-		if n.set != psInternetHeaders || !token(name) || have[name] || mapped[name] || ofBody[name] || name == "acceptlanguage" ||
-			organisational(name) > 0 && place == "" || len(name) > 100 {
+		if kind := t & 0xFFFF; kind != typeString && kind != typeString8 || n.set != psInternetHeaders || !token(name) || len(name) > 100 ||
+			have[name] || mapped[name] || ofBody[name] || name == "acceptlanguage" || organisational(name) > 0 && place == "" {
 			continue
 		}
-		t := tag(id) << 16
-		if it.entries[t|typeString] != nil || it.entries[t|typeString8] != nil {
-			others = append(others, generic{name, t})
-		}
+		others = append(others, generic{name, t})
 	}
 	slices.SortFunc(others, func(a, b generic) int {
 		if c := strings.Compare(a.name, b.name); c != 0 {
 			return c
 		}
-		return int(a.t>>16) - int(b.t>>16)
+		return int(int64(a.t) - int64(b.t))
 	})
 	for _, o := range others {
 		if !have[o.name] {
 			have[o.name] = true
-			name := textproto.CanonicalMIMEHeaderKey(o.name)
-			words(name, it.line(o.t))
+			words(textproto.CanonicalMIMEHeaderKey(o.name), it.line(o.t))
 		}
 	}
 	return out, nil

@@ -73,7 +73,8 @@ func (m *mailWriter) entity(e *mailPart) error {
 	if e.transfer != "" {
 		head += "Content-Transfer-Encoding: " + e.transfer + "\r\n"
 	}
-	for _, p := range e.parts {
+	for i, p := range e.parts {
+		e.parts[i] = nil // it may hold a text
 		if _, err := io.WriteString(m.out, head+"\r\n--"+boundary+"\r\n"); err != nil {
 			return err
 		}

@@ -26,6 +26,7 @@ type File struct {
 	size  int64
 	root  *cfb.Entry
 	names map[uint16]propertyName // of named properties, by identifier
+	ids   map[propertyName]uint16 // texts in lower case
 }
 
 // Open reads the structure of a .msg file of that size: of Outlook of any version
@@ -47,6 +48,13 @@ func Open(r io.ReaderAt, size int64) (*File, error) {
 	}
 	if f.names, err = readNames(c.Root.Entry("__nameid_version1.0")); err != nil {
 		return nil, fmt.Errorf("open .msg: named properties: %w", err)
+	}
+	f.ids = make(map[propertyName]uint16, len(f.names))
+	for id, n := range f.names {
+		n.text = strings.ToLower(n.text)
+		if first, there := f.ids[n]; !there || id < first {
+			f.ids[n] = id
+		}
 	}
 	return f, nil
 }
@@ -391,20 +399,12 @@ func (it *item) lines(t tag) (out []string) {
 	return nil
 }
 
-// id returns the identifier of a named property, 0 if the file has none of that
-// name.
-func (f *File) id(name propertyName) uint16 {
-	found := uint16(0)
-	for id, n := range f.names {
-		if n.set == name.set && n.lid == name.lid && strings.EqualFold(n.text, name.text) && (found == 0 || id < found) {
-			found = id
-		}
-	}
-	return found
+// named returns the tag of a named property without its type, 0 if the file has
+// none of that name.
+func (it *item) named(name propertyName) tag {
+	name.text = strings.ToLower(name.text)
+	return tag(it.f.ids[name]) << 16
 }
-
-// named returns the tag of a named property without its type, 0 if there is none.
-func (it *item) named(name propertyName) tag { return tag(it.f.id(name)) << 16 }
 
 func (it *item) namedLine(name propertyName) string {
 	if t := it.named(name); t != 0 {

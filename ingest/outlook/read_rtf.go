@@ -17,24 +17,30 @@ const (
 // errRTF says that a text in RTF exceeds the bounds.
 var errRTF = errors.New("the RTF is too large")
 
-// rtf returns the text of the message in RTF, nil if there is none, and what the
-// text was before it became RTF (MS-OXRTFCP, MS-OXRTFEX): HTML or plain text, in
-// UTF-8, or nothing else. With an error it is what could be read.
-func (it *item) rtf() (doc []byte, text string, kind rtf.Kind, err error) {
+// rtfDocument returns the text of the message in RTF (MS-OXRTFCP), nil if there is
+// none. With an error it is what could be read.
+func (it *item) rtfDocument() ([]byte, error) {
 	b, cut, err := readAll(it.entries[pidTagCompressedRTF], maxCompressed)
 	switch {
 	case err != nil || len(b) == 0:
-		return nil, "", rtf.Native, err
+		return nil, err
 	case cut:
-		return nil, "", rtf.Native, errRTF
+		return nil, errRTF
 	}
-	doc, err = rtf.Decompress(b, maxRTF)
+	return rtf.Decompress(b, maxRTF)
+}
+
+// rtf returns the text of the message in RTF as what it was before it became that
+// (MS-OXRTFEX): HTML or plain text, in UTF-8; else without its formatting. None
+// reports that there is nothing that could be read.
+func (it *item) rtf() (text string, kind rtf.Kind, none bool, err error) {
+	doc, err := it.rtfDocument()
 	if len(doc) == 0 {
-		return nil, "", rtf.Native, err
+		return "", rtf.Native, true, err
 	}
 	text, kind, bad := rtf.Deencapsulate(doc)
 	if err == nil {
 		err = bad
 	}
-	return doc, text, kind, err
+	return text, kind, false, err
 }
