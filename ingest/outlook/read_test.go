@@ -350,3 +350,24 @@ func TestSealed(t *testing.T) {
 		t.Errorf("%s", is)
 	}
 }
+
+func BenchmarkWriteMail(b *testing.B) {
+	for _, size := range []int64{50 << 10, 22 << 20} {
+		b.Run(fmt.Sprint(size>>10, "k"), func(b *testing.B) {
+			w := &file{}
+			if _, err := outlook.Convert(context.Background(), w, largeMessage(b, size), outlook.Options{}); err != nil {
+				b.Fatal(err)
+			}
+			b.SetBytes(int64(len(w.b)))
+			for b.Loop() {
+				f, err := outlook.Open(bytes.NewReader(w.b), int64(len(w.b)))
+				if err == nil {
+					_, err = f.WriteMail(context.Background(), io.Discard)
+				}
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
