@@ -211,7 +211,8 @@ var boundaryHash = regexp.MustCompile(`=_[0-9a-f]{24}_`)
 // TestMailRules converts the .msg file of each fixture, which is named after the
 // paragraph of MS-OXCMAIL that has the rule. Its section msg has the properties;
 // the mail has to be that of the section mail, where boundaries are without the
-// hash in them; a line of the section losses is in the losses of the report.
+// hash in them; the section losses has those of the report. WRITE_FIXTURES in the
+// environment writes both sections as they are, to be read before they are kept.
 func TestMailRules(t *testing.T) {
 	fixtures, err := filepath.Glob("testdata/mail/*.txtar")
 	if err != nil || len(fixtures) == 0 {
