@@ -208,8 +208,8 @@ func TestMailMemory(t *testing.T) {
 		})
 		return r.AllocedBytesPerOp()
 	}
-	if small, big := used(1<<20), used(64<<20); big > small+256<<10 {
-		t.Errorf("%d bytes of memory for a file of 1 MiB, %d for one of 64 MiB", small, big)
+	if small, big := used(1<<20), used(24<<20); big > small+256<<10 {
+		t.Errorf("%d bytes of memory for a file of 1 MiB, %d for one of 24 MiB", small, big)
 	}
 }
 
