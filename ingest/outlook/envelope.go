@@ -289,7 +289,13 @@ func (c *converter) headers(o *object, m *message.Message, h *message.Header, pl
 				if err != nil {
 					return err
 				}
-				if _, err := io.WriteString(l, strings.TrimRight(rawText(raw), "\r\n")+"\r\n"); err != nil {
+				text := rawText(raw)
+				// The range ends where the folding is broken, the value does not.
+				line := strings.NewReplacer("\r", "", "\n", "").Replace(text)
+				if value := rawText(f.Raw); len(value) > len(line)-strings.IndexByte(line, ':')-1 {
+					text = f.Name + ":" + value
+				}
+				if _, err := io.WriteString(l, strings.TrimRight(text, "\r\n")+"\r\n"); err != nil {
 					return err
 				}
 			}

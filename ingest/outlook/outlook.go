@@ -1,6 +1,6 @@
 // Package outlook converts Internet mail to the file format of Outlook: .msg, a
 // compound file (MS-CFB) with the properties of a message (MS-OXMSG), as Exchange
-// makes them of mail (MS-OXCMAIL 2.2).
+// makes them of mail (MS-OXCMAIL 2.2), and such files to Internet mail (2.1).
 package outlook
 
 import (

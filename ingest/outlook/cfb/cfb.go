@@ -3,7 +3,8 @@
 //
 // Writer writes version 3 (sectors of 512 bytes) in one pass from the beginning
 // to the end, but for the header, which comes last. Open reads files of versions
-// 3 and 4 and says of each rule of MS-CFB that is broken that it is.
+// 3 and 4 and says of each rule of MS-CFB that is broken that it is; OpenLenient
+// reads those of the world.
 package cfb
 
 import (

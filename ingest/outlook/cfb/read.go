@@ -40,7 +40,7 @@ type Entry struct {
 
 	key     key
 	storage bool
-	content *chain
+	content io.ReaderAt // nil if it is empty
 	err     error
 }
 
@@ -419,17 +419,19 @@ func (f *File) readDirectory(first, sectors uint32, major uint16, miniFirst, min
 func (f *File) content(n *node) {
 	e := n.entry
 	size := uint64(f.sector)
+	var c *chain
 	switch {
 	case n.size == 0:
 		f.check(n.start == endOfChain, "empty stream %q begins at sector %08x", e.Name, n.start)
 		return
 	case n.size < cutoff:
-		e.content, e.err = f.followMini(n.start, e.Name)
+		c, e.err = f.followMini(n.start, e.Name)
 		size = miniSize
 	default:
-		e.content, e.err = f.follow(n.start, e.Name)
+		c, e.err = f.follow(n.start, e.Name)
 	}
-	if have := uint64(len(e.content.sectors)); e.err == nil && (n.size+size-1)/size != have {
+	e.content = c
+	if have := uint64(len(c.sectors)); e.err == nil && (n.size+size-1)/size != have {
 		e.err = &FormatError{fmt.Sprintf("stream %q has %d bytes in %d sectors", e.Name, n.size, have)}
 	}
 	f.check(e.err == nil, "%v", e.err)
