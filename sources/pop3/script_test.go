@@ -225,7 +225,7 @@ func TestIDUsedAgain(t *testing.T) {
 	}
 	server.Deliver([]byte(letters(2)[1]))
 	second, cursor := list(t, s, cursor)
-	if len(second) != 1 || second[0].Key == first[0].Key {
+	if len(second) != 1 || second[0].Key == first[0].Key || second[0].Key == "" {
 		t.Fatalf("the second message is %q, the first was %q", keys(second), keys(first))
 	}
 	if third, _ := list(t, s, cursor); len(third) != 0 {
@@ -335,6 +335,23 @@ func TestCutWithinMessage(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// The end of a connection within one message is not held against the next.
+func TestCutIsNoFaultOfTheNext(t *testing.T) {
+	stumble := once("RETR 4", poptest.Reply{Close: true})
+	bad := func(c poptest.Command) (poptest.Reply, bool) {
+		if c.Text == "RETR 2" || c.Text == "RETR 3" {
+			return poptest.Reply{Send: "+OK\r\nSubject: 002\r\n", Close: true}, true
+		}
+		return stumble(c)
+	}
+	server, s := misbehaving(t, poptest.Conduct{Answer: bad, Capabilities: alone}, letters(5))
+	refs, _ := list(t, s, "")
+	got, err := fetch(t, s, refs)
+	if err != nil || got.body[refs[3].Key] != string(server.Messages()[3].Raw) || got.err[refs[2].Key] == nil {
+		t.Errorf("%v, %v", got, err)
 	}
 }
 
