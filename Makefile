@@ -47,7 +47,7 @@ test-readers: ## has .msg files read by four other programs, which must find in 
 		javac=default-jdk-headless 7z=p7zip-full node=nodejs npm=npm
 	@.ci/npm ingest/outlook/testdata/readers .cache/readers
 	go vet -tags readers ./ingest/outlook
-	go test -tags readers ./ingest/outlook -count 1 -timeout 20m -run '^TestReaders$$'
+	go test -tags readers ./ingest/outlook -count 1 -timeout 20m -run '^Test(Readers|Different)$$'
 
 lint: ## checks format, vet, staticcheck, vulnerabilities, modules, and the same for Windows
 	@unformatted=$$(gofmt -l .); \

@@ -201,7 +201,7 @@ func page(i int) (html, picture []byte) {
 		}
 		b.WriteString("</a></td></tr>\r\n")
 	}
-	html = bytes.ToValidUTF8(b.Bytes()[:pageSize-40], nil)
+	html = bytes.TrimRight(bytes.ToValidUTF8(b.Bytes()[:pageSize-40], nil), "\r\n ")
 	html = append(html, "</a></td></tr></table></body></html>\r\n"...)
 	picture = make([]byte, pictureSize)
 	for i := range picture {
