@@ -3,7 +3,7 @@
 SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build windows demo test test-race-graph lint bench microbench fuzz fuzz-mail simulate simulate-graph test-crash tools clean
+.PHONY: help build windows demo test test-race-graph test-readers lint bench microbench fuzz fuzz-mail simulate simulate-graph test-crash tools peers clean
 
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GOBUILD  := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
@@ -41,6 +41,14 @@ test: tools ## runs all tests, with the race detector where it is affordable
 test-race-graph: tools ## runs the tests that link the Graph SDK with the race detector (builds the SDK once more)
 	go test -race -timeout 30m $(GRAPH_TESTS)
 
+test-readers: ## has .msg files read by four other programs, which must find in them what was put in
+	@.ci/need perl=perl /usr/share/perl5/Email/Outlook/Message.pm=libemail-outlook-message-perl \
+		/usr/share/perl5/Email/Address.pm=libemail-address-perl /usr/share/java/poi-scratchpad.jar=libapache-poi-java \
+		javac=default-jdk-headless 7z=p7zip-full node=nodejs npm=npm
+	@.ci/npm ingest/outlook/testdata/readers .cache/readers
+	go vet -tags readers ./ingest/outlook
+	go test -tags readers ./ingest/outlook -count 1 -timeout 20m -run '^Test(Readers|Different)$$'
+
 lint: ## checks format, vet, staticcheck, vulnerabilities, modules, and the same for Windows
 	@unformatted=$$(gofmt -l .); \
 	if [[ -n $$unformatted ]]; then printf 'not in the format of gofmt:\n%s\n' "$$unformatted" >&2; exit 1; fi
@@ -53,7 +61,7 @@ lint: ## checks format, vet, staticcheck, vulnerabilities, modules, and the same
 	go run -exec 'env GOOS=windows' $(STATICCHECK) ./...
 	.ci/govulncheck
 
-bench: tools ## measures postroom beside other programs (ARGS='-write docs/benchmarks.md' keeps the table)
+bench: tools peers ## measures postroom beside other programs (ARGS='-write docs/benchmarks.md' keeps the table)
 	@.ci/need mbsync=isync getmail=getmail6 fetchmail=fetchmail
 	go run ./internal/bench $(ARGS)
 
@@ -91,6 +99,10 @@ test-crash: tools ## kills the program KILLS (200) times while it files from Dov
 
 tools: ## installs the programs that tests run against, where they are missing (Debian)
 	@.ci/need /usr/lib/dovecot/imap=dovecot-imapd /usr/lib/dovecot/pop3=dovecot-pop3d python3=python3
+
+peers:
+	@.ci/need node=nodejs npm=npm
+	@.ci/npm internal/bench/testdata/peers .cache/peers
 
 clean: ## removes what was built
 	rm -rf bin dist

@@ -6,10 +6,12 @@
 package message
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"iter"
+	"sync/atomic"
 )
 
 // Message is a mail as a tree of parts over the byte ranges of its raw bytes.
@@ -22,6 +24,7 @@ type Message struct {
 	Part // the root, of which Whole is the whole message
 	raw  io.ReaderAt
 	sums sums
+	last atomic.Pointer[shortText] // the short text that was read last
 }
 
 // Limits bound what Read keeps of hostile input. A zero field means the default.
@@ -142,7 +145,12 @@ func (m *Message) Raw(r Range) *io.SectionReader {
 // is no encoding is passed over or passed on, as widely used programs do. It
 // returns the same bytes at every call. The error of a Read is one of raw. The
 // memory it needs does not depend on the content.
-func (m *Message) Open(p *Part) io.Reader { return m.open(context.Background(), p) }
+func (m *Message) Open(p *Part) io.Reader {
+	if last := m.last.Load(); last != nil && last.part == p && p.Encoding != Identity {
+		return bytes.NewReader(last.content)
+	}
+	return m.open(context.Background(), p)
+}
 
 func (m *Message) open(ctx context.Context, p *Part) io.Reader {
 	if p.Encoding == Identity {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"html"
 	"io"
-	"math"
 	"net/url"
 	"strings"
 	"sync"
@@ -32,24 +31,12 @@ func (m *Message) References(p *Part, parts []*Part) (map[*Part]bool, error) {
 	if len(ids)+len(locations) == 0 {
 		return found, nil
 	}
-	var text io.Reader
-	if p.Body.Len() <= maxHeld {
-		t, ok, err := m.shortText(p, math.MaxInt64)
-		if err != nil {
-			return nil, err
-		}
-		if ok {
-			text = strings.NewReader(t.String)
-		}
-	}
-	if text == nil {
-		var err error
-		if _, text, err = m.OpenText(p); err != nil {
-			return nil, err
-		}
+	_, text, err := m.OpenText(p)
+	if err != nil {
+		return nil, err
 	}
 	base, _ := url.Parse(p.Location)
-	err := eachReference(text, func(raw []byte) {
+	err = eachReference(text, func(raw []byte) {
 		id := len(raw) >= 4 && (raw[0]|0x20 == 'c' || raw[0] == '&')
 		if !id && len(locations) == 0 {
 			return

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -32,10 +33,10 @@ const surveyed = 16 << 10
 // left out (they are Parts), as is a byte order mark. Line ends are as they
 // stand. The error is one of the raw bytes.
 func (m *Message) Text(p *Part, limit int64) (Text, error) {
-	if p.Body.Len() <= maxHeld {
-		if t, ok, err := m.shortText(p, limit); ok || err != nil {
-			return t, err
-		}
+	if s, err := m.short(p); s != nil || err != nil {
+		t := s.opened()
+		t.cut(string(s.decoded()), limit)
+		return t, err
 	}
 	t, r, err := m.OpenText(p)
 	if err != nil {
@@ -61,41 +62,69 @@ func (t *Text) cut(s string, limit int64) {
 	t.String = s
 }
 
-// maxHeld is the longest text that is read once only, to be in memory while its
-// charset is judged.
+// maxHeld is the longest text that is decoded once only, to be in memory while
+// its charset is judged, and until another text is read.
 const maxHeld = 128 << 10
+
+// shortText is the content of a text part, and as UTF-8.
+type shortText struct {
+	part    *Part
+	content []byte
+	text    []byte
+	charset string
+	notes   []string
+}
+
+// opened returns the text without String.
+func (s *shortText) opened() Text {
+	if s == nil {
+		return Text{}
+	}
+	return Text{Charset: s.charset, Notes: slices.Clone(s.notes)}
+}
+
+func (s *shortText) decoded() []byte {
+	if s == nil {
+		return nil
+	}
+	return s.text
+}
 
 // held has the buffers for such texts that are not in use.
 var held = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// shortText is Text for a part with a short body; ok is false if its content is
-// not short.
-func (m *Message) shortText(p *Part, limit int64) (t Text, ok bool, err error) {
+// short returns the text of a part with a short body, nil if its content is not
+// short.
+func (m *Message) short(p *Part) (*shortText, error) {
+	if p.Body.Len() > maxHeld {
+		return nil, nil
+	}
+	if last := m.last.Load(); last != nil && last.part == p {
+		return last, nil
+	}
 	b := held.Get().(*bytes.Buffer)
 	defer held.Put(b)
 	b.Reset()
 	if _, err := b.ReadFrom(io.LimitReader(m.openText(p), maxHeld+1)); err != nil {
-		return t, false, err
+		return nil, err
 	}
 	if b.Len() > maxHeld {
-		return t, false, nil
+		return nil, nil
 	}
 	s := surveys.Get().(*survey)
 	defer surveys.Put(s)
 	s.reset()
 	s.Write(b.Bytes())
 	s.end()
-	c := s.choose(p, &t.Notes)
-	t.Charset = c.name
-	text := ""
-	switch {
-	case !s.high && c.superset(), c.name == "utf-8" && !s.broken:
-		text = b.String()
-	default:
-		text = c.decode(b.Bytes())
+	t := &shortText{part: p, content: bytes.Clone(b.Bytes())}
+	c := s.choose(p, &t.notes)
+	t.charset, t.text = c.name, t.content
+	if (s.high || !c.superset()) && (c.name != "utf-8" || s.broken) {
+		t.text = []byte(c.decode(t.content))
 	}
-	t.cut(strings.TrimPrefix(text, "\ufeff"), limit)
-	return t, true, nil
+	t.text = bytes.TrimPrefix(t.text, []byte("\ufeff"))
+	m.last.Store(t)
+	return t, nil
 }
 
 // validEnd reports whether b does not end within a character.
@@ -119,6 +148,9 @@ func validEnd(b string) bool {
 // text as a stream. It reads the content once before, to judge its charset; the
 // memory it needs does not depend on the length.
 func (m *Message) OpenText(p *Part) (t Text, r io.Reader, err error) {
+	if s, err := m.short(p); s != nil || err != nil {
+		return s.opened(), bytes.NewReader(s.decoded()), err
+	}
 	s := surveys.Get().(*survey)
 	defer surveys.Put(s)
 	s.reset()

@@ -8,9 +8,6 @@ import (
 	"regexp"
 	"strings"
 
-	"golang.org/x/net/html"
-	"golang.org/x/net/html/atom"
-
 	"postroom/ingest/message"
 	"postroom/ingest/message/tnef"
 	"postroom/ingest/message/tnef/codepage"
@@ -435,67 +432,6 @@ var codePages = map[string]int32{
 	"shift_jis": 932, "euc-jp": 51932, "iso-2022-jp": 50220,
 	"euc-kr": 949, "iso-2022-kr": 50225,
 	"gbk": 936, "gb2312": 936, "gb18030": 54936, "hz-gb-2312": 52936, "big5": 950,
-}
-
-// longestTag is the longest tag or text of HTML that is read as one.
-const longestTag = 256 << 10
-
-// htmlText writes HTML as plain text: its text with white space as a browser
-// shows it, a line for each block. What follows a tag that is too long is left
-// out; the HTML itself has it.
-func htmlText(w io.Writer, r io.Reader) error {
-	z := html.NewTokenizer(r)
-	z.SetMaxBuf(longestTag)
-	t := textWriter{w: w}
-	skip := atom.Atom(0)
-	for t.err == nil {
-		kind := z.Next()
-		switch kind {
-		case html.ErrorToken:
-			if err := z.Err(); !errors.Is(err, io.EOF) && !errors.Is(err, html.ErrBufferExceeded) {
-				return err
-			}
-			t.flush()
-			return t.err
-		case html.TextToken:
-			if skip == 0 {
-				t.text(z.Text())
-			}
-		case html.StartTagToken, html.SelfClosingTagToken, html.EndTagToken:
-			name, _ := z.TagName()
-			end := kind == html.EndTagToken
-			switch a := atom.Lookup(name); a {
-			case atom.Script, atom.Style, atom.Title, atom.Template:
-				if end && skip == a {
-					skip = 0
-				} else if kind == html.StartTagToken && skip == 0 {
-					skip = a
-				}
-			case atom.Br:
-				t.lines = min(t.lines+1, 2)
-			case atom.Pre:
-				if !end {
-					t.pre++
-				} else if t.pre > 0 {
-					t.pre--
-				}
-				t.lines = max(t.lines, 1)
-			case atom.P, atom.H1, atom.H2, atom.H3, atom.H4, atom.H5, atom.H6, atom.Blockquote, atom.Ul, atom.Ol, atom.Table:
-				t.lines = 2
-			case atom.Div, atom.Tr, atom.Hr, atom.Dt, atom.Dd, atom.Section, atom.Article, atom.Header, atom.Footer, atom.Center, atom.Form:
-				t.lines = max(t.lines, 1)
-			case atom.Td, atom.Th:
-				t.space = true
-			case atom.Li:
-				t.lines = max(t.lines, 1)
-				if !end && skip == 0 {
-					t.word([]byte("*"))
-					t.space = true
-				}
-			}
-		}
-	}
-	return t.err
 }
 
 // textWriter writes words with the white space that is due before them.

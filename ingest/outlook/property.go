@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -348,7 +349,14 @@ func (o *object) finish(header []byte) error {
 	return o.at.Put("__properties_version1.0", header)
 }
 
-func streamName(t tag) string { return fmt.Sprintf("__substg1.0_%08X", uint32(t)) }
+func streamName(t tag) string {
+	const prefix, digits = "__substg1.0_", "0123456789ABCDEF"
+	name := [len(prefix) + 8]byte([]byte(prefix + "00000000"))
+	for i := range 8 {
+		name[len(prefix)+i] = digits[t>>(28-4*i)&0xF]
+	}
+	return string(name[:])
+}
 
 // encodeUTF16 returns a text in UTF-16LE; what is no UTF-8 in it is U+FFFD.
 func encodeUTF16(s string) []byte {
@@ -373,10 +381,18 @@ type lineWriter struct {
 	buf     []byte
 	rest    []byte // of a character that is cut off
 	cr, any bool
+	block   *[]byte // that buf is of
 }
 
+// lineBuffers are those of line writers that are not in use.
+var lineBuffers = sync.Pool{New: func() any {
+	b := make([]byte, 0, 8<<10)
+	return &b
+}}
+
 func newLineWriter(w io.Writer) *lineWriter {
-	return &lineWriter{w: w, buf: make([]byte, 0, 8<<10)}
+	block := lineBuffers.Get().(*[]byte)
+	return &lineWriter{w: w, buf: *block, block: block}
 }
 
 func (l *lineWriter) Write(p []byte) (int, error) {
@@ -391,10 +407,15 @@ func (l *lineWriter) Write(p []byte) (int, error) {
 				return 0, err
 			}
 		}
-		if c := p[0]; c >= ' ' && c < utf8.RuneSelf {
-			l.buf = append(l.buf, c, 0)
+		n := min(len(p), (cap(l.buf)-len(l.buf))/2)
+		wide, i := l.buf[len(l.buf):len(l.buf)+2*n], 0
+		for ; i < n && p[i] >= ' ' && p[i] < utf8.RuneSelf; i++ {
+			wide[2*i], wide[2*i+1] = p[i], 0
+		}
+		if i > 0 {
+			l.buf = l.buf[:len(l.buf)+2*i]
 			l.cr = false
-			p = p[1:]
+			p = p[i:]
 			continue
 		}
 		if !utf8.FullRune(p) {
@@ -428,7 +449,7 @@ func (l *lineWriter) flush() error {
 	return err
 }
 
-// end writes what is left. A text that would be empty is a blank, as Outlook may
+// end writes what is left, after which nothing may be written. A text that would be empty is a blank, as Outlook may
 // not open a file with one that is (MS-OXMSG 2.1.3).
 func (l *lineWriter) end() error {
 	if len(l.rest) > 0 {
@@ -438,5 +459,9 @@ func (l *lineWriter) end() error {
 	if !l.any && len(l.buf) == 0 {
 		l.rune(' ')
 	}
-	return l.flush()
+	err := l.flush()
+	*l.block = l.buf[:0]
+	lineBuffers.Put(l.block)
+	l.block, l.buf = nil, nil
+	return err
 }

@@ -14,8 +14,10 @@ import (
 )
 
 // floors are what this program does in a process of its own, by the first
-// argument: the two halves of what any program that files mail does.
+// argument: the two halves of what any program that files mail does, and the
+// conversion to .msg.
 var floors = map[string]func(args []string) error{
+	"convert":     convertFolder,
 	"floor-fetch": floorFetch,
 	"floor-copy":  floorCopy,
 	"floor-graph": floorGraph,

@@ -1,5 +1,6 @@
 // Command bench measures postroom beside other programs that fetch mail, from a
-// private Dovecot, in one run on one machine. It prints a Markdown table.
+// private Dovecot, and beside one that makes .msg files, in one run on one machine.
+// It prints a Markdown table.
 //
 // Every measurement is of a whole process with fresh state on the same file
 // system. Programs take turns, so that what else the machine does meets all of
@@ -35,6 +36,7 @@ type settings struct {
 	idle     bool
 	window   time.Duration
 	graph    bool
+	msg      bool
 }
 
 func main() {
@@ -62,6 +64,7 @@ func run() error {
 	flag.BoolVar(&s.idle, "idle", false, "measure only what many folders cost in which nothing happens")
 	flag.DurationVar(&s.window, "window", 3*time.Minute, "how long that is measured, after the first runs")
 	flag.BoolVar(&s.graph, "graph", false, "measure only a mailbox in a stand-in for Exchange Online")
+	flag.BoolVar(&s.msg, "msg", false, "measure only the conversion to .msg, of at most 2000 messages and the large one")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -79,6 +82,8 @@ func run() error {
 		do = idle
 	case s.graph:
 		do = exchange
+	case s.msg:
+		do = msg
 	}
 	return errors.Join(do(ctx, s, dir), os.RemoveAll(dir))
 }
@@ -105,7 +110,11 @@ func measure(ctx context.Context, s settings, dir string) error {
 	if err != nil {
 		return err
 	}
-	text := fmt.Sprintf("Load average before: %s.\n\n", load) + t
+	c, err := conversions(ctx, s, dir)
+	if err != nil {
+		return err
+	}
+	text := fmt.Sprintf("Load average before: %s.\n\n", load) + t + c
 	if _, err := io.WriteString(os.Stdout, text); err != nil {
 		return err
 	}

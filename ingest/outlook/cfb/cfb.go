@@ -70,6 +70,13 @@ func keyOf(name []uint16) key {
 	b := make([]byte, 0, 2+2*len(name))
 	b = append(b, byte(len(name)>>8), byte(len(name)))
 	for _, u := range name {
+		if u < unicode.MaxASCII {
+			if 'a' <= u && u <= 'z' {
+				u -= 'a' - 'A'
+			}
+			b = append(b, 0, byte(u))
+			continue
+		}
 		// Halves of surrogate pairs are left as they are.
 		if r := unicode.ToUpper(rune(u)); r < 0x10000 && !utf16.IsSurrogate(rune(u)) {
 			u = uint16(r)
@@ -81,7 +88,10 @@ func keyOf(name []uint16) key {
 
 // encodeName returns a name in UTF-16.
 func encodeName(name string) ([]uint16, error) {
-	units := utf16.Encode([]rune(name))
+	units := make([]uint16, 0, len(name))
+	for _, r := range name {
+		units = utf16.AppendRune(units, r)
+	}
 	switch {
 	case name == "":
 		return nil, fmt.Errorf("%w: it is empty", ErrName)

@@ -8,6 +8,7 @@ import (
 	"math/bits"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Writer writes a compound file. What it writes depends on nothing but the calls:
@@ -20,16 +21,15 @@ type Writer struct {
 	w     io.WriterAt
 	limit int64
 
-	buf []byte // not yet written, for offset off
+	*buffers
 	off int64
 
 	entries []*entry
+	one     [entrySize]byte // an entry that is being written
 	root    Storage
 	stream  *Stream // that is open
-	head    []byte  // the beginning of the open stream
 
 	runs     []run    // the sectors of what was written, in order
-	mini     []byte   // the end of the mini stream that is not yet written
 	miniRun  int      // index in runs of the last run of the mini stream, -1 if none
 	miniFrom uint32   // its first sector
 	miniSize int64    // bytes
@@ -38,6 +38,16 @@ type Writer struct {
 	err  error
 	done bool
 }
+
+// buffers are what a Writer holds of the file.
+type buffers struct {
+	buf  []byte // not yet written, for offset off
+	head []byte // the beginning of the open stream
+	mini []byte // the end of the mini stream that is not yet written
+}
+
+// unused are buffers of Writers that are closed.
+var unused = sync.Pool{New: func() any { return &buffers{buf: make([]byte, 0, outSize)} }}
 
 // run is sectors that follow each other in the file and in a chain; next is the
 // sector after them in the chain.
@@ -62,7 +72,7 @@ const (
 // NewWriter returns a Writer of a file to w, from offset 0 on. What w held there
 // is written over, but w is not cut to the size of the file.
 func NewWriter(w io.WriterAt) *Writer {
-	out := &Writer{w: w, limit: MaxSize, off: sectorSize, miniRun: -1, miniFrom: endOfChain}
+	out := &Writer{w: w, buffers: unused.Get().(*buffers), limit: MaxSize, off: sectorSize, miniRun: -1, miniFrom: endOfChain}
 	units, _ := encodeName(rootName)
 	root := &entry{name: units, kind: typeRoot, colour: black}
 	root.left, root.right, root.child = noStream, noStream, noStream
@@ -269,9 +279,6 @@ func (w *Writer) write(p []byte) error {
 			w.off += int64(len(p))
 			return nil
 		}
-		if w.buf == nil {
-			w.buf = make([]byte, 0, outSize)
-		}
 		n := min(outSize-len(w.buf), len(p))
 		w.buf = append(w.buf, p[:n]...)
 		p = p[n:]
@@ -296,6 +303,13 @@ func (w *Writer) flush() error {
 	return w.err
 }
 
+// release gives the buffers back. Nothing is written after it.
+func (w *Writer) release() {
+	w.buf, w.head, w.mini = w.buf[:0], w.head[:0], w.mini[:0]
+	unused.Put(w.buffers)
+	w.buffers = &buffers{}
+}
+
 // Size returns the size of the file in bytes, once it is closed.
 func (w *Writer) Size() int64 { return w.at() }
 
@@ -309,6 +323,7 @@ func (w *Writer) Close() error {
 		return errors.New("cfb: a stream is open")
 	}
 	w.done = true
+	defer w.release()
 	if err := w.flushMini(len(w.mini)); err != nil {
 		return err
 	}
@@ -329,7 +344,8 @@ func (w *Writer) Close() error {
 	w.link(&w.root)
 	w.root.e.start, w.root.e.size = w.miniFrom, w.miniSize
 	for _, e := range w.entries {
-		_ = w.write(e.encode()) // the error is in err
+		w.one = e.encode()
+		_ = w.write(w.one[:]) // the error is in err
 	}
 	for w.at()%sectorSize != 0 {
 		_ = w.write(blankEntry)
@@ -495,8 +511,7 @@ var blankEntry = func() []byte {
 	return b
 }()
 
-func (e *entry) encode() []byte {
-	b := make([]byte, entrySize)
+func (e *entry) encode() (b [entrySize]byte) {
 	le := binary.LittleEndian
 	for i, u := range e.name {
 		le.PutUint16(b[2*i:], u)
