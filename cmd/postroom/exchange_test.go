@@ -236,6 +236,26 @@ func TestCheckExchangeOnline(t *testing.T) {
 	}
 }
 
+// TestCheckMissingFolders: each folder that is missing has a line of its own, with
+// what may have been meant.
+func TestCheckMissingFolders(t *testing.T) {
+	b := newBranch(t, 3, "folders: [Inbox/Ordres, Inbox/Invoice, Inbox]")
+	b.box.CreateFolder("inbox/Orders")
+	b.box.CreateFolder("inbox/Invoices")
+	r := b.run("check")
+	if n := strings.Count(r.out, "FAILED  folder"); r.status != exitFailed || n != 2 {
+		t.Errorf("%d failures: %+v", n, r)
+	}
+	for _, pair := range [][2]string{{`"Inbox/Ordres" does not exist`, "did you mean Inbox/Orders?"}, {`"Inbox/Invoice" does not exist`, "did you mean Inbox/Invoices?"}} {
+		_, after, found := strings.Cut(r.out, pair[0])
+		line, remedy, _ := strings.Cut(after, "\n")
+		remedy, _, _ = strings.Cut(remedy, "\n")
+		if !found || strings.Contains(line, "does not exist") || !strings.Contains(remedy, pair[1]) {
+			t.Errorf("%q has no line of its own with %q:\n%s", pair[0], pair[1], r.out)
+		}
+	}
+}
+
 // TestExchangeOnlineRebuilt: what had been filed is left where it is by a ledger
 // that was made anew from the documents, which do not say the ids of folders.
 func TestExchangeOnlineRebuilt(t *testing.T) {
