@@ -157,3 +157,41 @@ func pull(ctx context.Context, source *exchange.Source, chunk int, handOn, recor
 		}
 	}
 }
+
+// TestPatience: while the server asks for patience nothing is sent that was not on
+// its way already. TestFaults cannot tell where the machine itself is slow.
+func TestPatience(t *testing.T) {
+	const messages, latency = 400, 50 * time.Millisecond
+	for seed := range uint64(6) {
+		m := newMailbox(t, graphtest.Options{Seed: seed, Limits: graphtest.Limits{Grace: latency}})
+		m.fill(messages)
+		m.server.SetPlan(graphtest.Plan{Seed: seed, Rate: 0.03, InRow: 1, Kinds: []graphtest.FaultKind{graphtest.FaultThrottle, graphtest.FaultThrottleDate, graphtest.FaultBusy}})
+		synctest.Test(t, func(t *testing.T) {
+			cfg := m.config(sourcetest.Setup{})
+			cfg.PageSize, cfg.Block = 50, 150
+			cfg.Clients = &graph.Clients{Transport: &wire{server: m.server, latency: latency, lasted: make(map[int]time.Duration)}}
+			source, err := exchange.Open(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n, err := pull(t.Context(), source, 64, time.Millisecond, time.Millisecond); n != messages || err != nil {
+				t.Errorf("seed %d: %d messages, %v", seed, n, err)
+			}
+			if err := source.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		refused := 0
+		for _, r := range m.server.Requests() {
+			if r.Fault != "" {
+				refused++
+			}
+		}
+		if early := m.server.Violations(); len(early) > 0 || refused < 4 {
+			t.Errorf("seed %d: %d refusals, requests before their time: %v", seed, refused, early)
+		}
+		if n := m.server.MaxConcurrency(); n > 4 {
+			t.Errorf("%d requests at once", n)
+		}
+	}
+}

@@ -81,11 +81,11 @@ func (s *Source) probeProof(proof graph.Proof, report func(sources.Step)) bool {
 	if proof.Name != "" {
 		what += fmt.Sprintf(" %q", proof.Name)
 	}
-	const renew = "make a second one and put it in the place of this one before then, which stays valid meanwhile (docs/exchange-online.md, Renewing without a gap)"
+	const renew = "before then make a second one, which is valid beside it, and configure that (docs/exchange-online.md, Renewing without a gap)"
 	if left <= 0 {
 		// The token is older than that.
 		report(sources.Step{Name: "sign-in", Err: s.failure(sources.SignIn, "sign in", fmt.Errorf("%s expired on %s", what, end)).
-			WithRemedy("make a new one, and put it in the place of this one (docs/exchange-online.md, Renewing without a gap)")})
+			WithRemedy("make a new one, and configure that (docs/exchange-online.md, Renewing without a gap)")})
 		return false
 	}
 	when := "today"
