@@ -181,6 +181,7 @@ func TestUnreadableAuthority(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.out), &got); err != nil || r.status != 1 || len(got.Sources) != 2 {
 		t.Fatalf("run: %v, %+v", err, r)
 	}
+	contains(t, r.err, "let "+who+", as which postroom runs, read that file")
 	if of := got.Sources[0].Error; !strings.Contains(of, file) || !strings.Contains(of, "permission denied") {
 		t.Errorf("the source that names it: %q", of)
 	}
