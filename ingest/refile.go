@@ -39,9 +39,13 @@ type refilable interface {
 
 // Refile files a document anew, under the rules of now: from the message as it was
 // received, which is read back from the repository or, if it is not there, fetched
-// from its server once more. Its id, its origin and when it was filed stay, and a
-// note says when it was filed anew. If all of it would be as it is, nothing
+// from its server once more. Its id, where it came from and when it was filed stay,
+// and a note says when it was filed anew. If all of it would be as it is, nothing
 // changes.
+//
+// A server that renders messages may render one in other bytes today. It is the
+// same message if it is recognised as such; size and SHA-256 of the origin are
+// those of the bytes of now then, in the ledger as well.
 //
 // The ledger notes first what the document will be. Then it is replaced in the
 // repository, at once; then the ledger is told. What a process that dies on the
@@ -183,21 +187,41 @@ func (e *Engine) fetchAgain(ctx context.Context, m *mailbox, d ledger.Document, 
 	}
 	var errs []error
 	for _, entry := range where {
-		raw, err := e.fetchOne(ctx, m, src, entry)
-		if err == nil && raw.SHA256() != was.Origin.SHA256 {
-			err = errors.Join(errors.New("the server has other bytes now than those that were filed"), raw.Close())
-		}
+		raw, wire, err := e.fetchOne(ctx, m, src, entry)
 		if err == nil {
-			return raw, nil
+			if err = same(ctx, raw, wire, d, was); err == nil {
+				return raw, nil
+			}
+			err = errors.Join(err, raw.Close())
 		}
 		errs = append(errs, fmt.Errorf("message %s in %s: %w", entry.Key, entry.FolderPath, err))
 	}
 	return nil, errors.Join(errs...)
 }
 
+// same returns an error if a message that was fetched again is not the one that
+// was filed: its bytes are others, and these were not rendered on both occasions,
+// or what it holds is not the same.
+func same(ctx context.Context, raw *spool.Blob, wire sources.Wire, d ledger.Document, was *store.Document) error {
+	switch {
+	case raw.SHA256() == was.Origin.SHA256:
+		return nil
+	case was.Origin.Wire != string(sources.Rendered) || wire != sources.Rendered || d.Likeness.Content == ([32]byte{}):
+		return errors.New("the server has other bytes now than those that were filed")
+	}
+	_, f, err := recognised(ctx, raw)
+	switch {
+	case err != nil:
+		return fmt.Errorf("read message: %w", err)
+	case f.Content != d.Likeness.Content || f.MessageID != d.MessageID:
+		return errors.New("the server renders another message now than the one that was filed: its content was changed there")
+	}
+	return nil
+}
+
 // fetchOne fetches a message into the spool, after a poll of its folder that is
-// under way.
-func (e *Engine) fetchOne(ctx context.Context, m *mailbox, src sources.Source, entry ledger.Entry) (raw *spool.Blob, err error) {
+// under way. It tells where its bytes come from.
+func (e *Engine) fetchOne(ctx context.Context, m *mailbox, src sources.Source, entry ledger.Entry) (raw *spool.Blob, wire sources.Wire, err error) {
 	folder := sources.Folder{ID: entry.Folder, Path: entry.FolderPath}
 	ref := sources.Ref{Key: entry.Key, Size: entry.Size, Received: entry.Received}
 	err = m.inFolder(ctx, src, folder, func(p *poll) error {
@@ -209,16 +233,17 @@ func (e *Engine) fetchOne(ctx context.Context, m *mailbox, src sources.Source, e
 				return nil
 			}
 			raw, err = e.Spool.Take(m.Body, m.Size, e.MaxSize)
+			wire = m.Wire
 			return err
 		})
 	})
 	switch {
 	case err != nil && raw != nil:
-		return nil, errors.Join(err, raw.Close())
+		return nil, "", errors.Join(err, raw.Close())
 	case err == nil && raw == nil:
-		return nil, errWithheld
+		return nil, "", errWithheld
 	}
-	return raw, err
+	return raw, wire, err
 }
 
 // replace replaces the document by what the rules of now make of the message.
@@ -243,14 +268,14 @@ func (e *Engine) replace(ctx context.Context, repository refilable, m *mailbox, 
 		return Refiled{}, err
 	}
 	out := Refiled{ID: d.ID, Location: d.Location}
-	changed, err := differences(was, next)
+	changed, err := differences(was, asRenderedThen(was, next))
 	if err != nil || len(changed) == 0 {
 		return out, err
 	}
 	next.Notes = append(next.Notes, refiledNote+time.Now().UTC().Format(time.RFC3339))
 
 	intent := d
-	intent.Source, intent.Title, intent.MessageID = was.Origin.Source, next.Title, f.MessageID
+	intent.Source, intent.Title, intent.MessageID, intent.SHA256 = was.Origin.Source, next.Title, f.MessageID, next.Origin.SHA256
 	intent.Likeness = ledger.Likeness{Content: f.Content, Strict: f.Strict, Original: isOriginal(was)}
 	if err := e.Ledger.Refile(ctx, intent); err != nil {
 		return out, err
@@ -301,6 +326,7 @@ func (m *mailbox) anew(ctx context.Context, was *store.Document, raw *spool.Blob
 		return nil, err
 	}
 	d.Properties, d.Notes = properties, append(d.Notes, notes...)
+	o.Size, o.SHA256 = raw.Size(), raw.SHA256()
 	d.ID, d.Origin, d.Filed = was.ID, o, was.Filed
 	for _, note := range was.Notes {
 		// What its server said of the message is known from its notes alone.
@@ -357,6 +383,23 @@ func differences(a, b *store.Document) ([]string, error) {
 	return out, nil
 }
 
+// asRenderedThen returns the document as it would be if its message had been
+// rendered as it was then: that a server writes it otherwise today changes nothing
+// by itself.
+func asRenderedThen(was, next *store.Document) *store.Document {
+	if next.Origin.SHA256 == was.Origin.SHA256 {
+		return next
+	}
+	c := *next
+	c.Origin, c.Files = was.Origin, slices.Clone(next.Files)
+	for i, f := range was.Files {
+		if i < len(c.Files) && f.Role == store.RoleMessage && c.Files[i].Role == f.Role && c.Files[i].Name == f.Name {
+			c.Files[i].Size, c.Files[i].SHA256 = f.Size, f.SHA256
+		}
+	}
+	return &c
+}
+
 func withoutRefiledNote(d *store.Document) *store.Document {
 	c := *d
 	c.Notes = slices.DeleteFunc(slices.Clone(d.Notes), func(note string) bool { return strings.HasPrefix(note, refiledNote) })
@@ -392,7 +435,7 @@ func (e *Engine) finishRefiling(ctx context.Context, intent ledger.Document) (le
 	case err != nil:
 		return d, fmt.Errorf("look for document in repository: %w", err)
 	case r.Location != d.Location || r.Description != d.Description:
-		d.Title, d.MessageID, d.Likeness = intent.Title, intent.MessageID, intent.Likeness
+		d.Title, d.MessageID, d.SHA256, d.Likeness = intent.Title, intent.MessageID, intent.SHA256, intent.Likeness
 		d.Location, d.Description = r.Location, r.Description
 	}
 	if err := e.Ledger.Refiled(ctx, d); err != nil {

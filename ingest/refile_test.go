@@ -1,14 +1,20 @@
 package ingest_test
 
 import (
+	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
+	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"postroom/ingest"
 	"postroom/ingest/ingesttest"
 	"postroom/ingest/ledger"
 	"postroom/sources"
+	"postroom/store"
 )
 
 // verify returns what is wrong in the repository of the world.
@@ -207,5 +213,213 @@ func TestRefileKeepsWhatOnlyItKnows(t *testing.T) {
 	}))
 	if e, err := w.Ledger.Entry(t.Context(), "orders", "Sub", key); err != nil || s.Duplicates != 1 || !strings.Contains(e.Location, "anew") {
 		t.Errorf("%+v, %+v, %v", s, e, err)
+	}
+}
+
+// restless is a source whose server renders what it is asked for, each time in
+// other bytes, after it has changed it if there is a change.
+type restless struct {
+	sources.Source
+	wire   sources.Wire
+	times  *atomic.Int32
+	change func(string) string
+}
+
+func (r restless) Fetch(ctx context.Context, f sources.Folder, refs []sources.Ref, deliver func(sources.Ref, *sources.Message) error) error {
+	return r.Source.Fetch(ctx, f, refs, func(ref sources.Ref, m *sources.Message) error {
+		raw, err := io.ReadAll(m.Body)
+		if err != nil {
+			return err
+		}
+		text := string(raw)
+		if r.change != nil {
+			text = r.change(text)
+		}
+		text = fmt.Sprintf("X-Rendered: %d\r\n", r.times.Add(1)) + strings.ReplaceAll(text, "boundary=b", fmt.Sprintf("boundary=\"b\"; x=%d", r.times.Load()))
+		m.Wire, m.Size, m.Body = r.wire, int64(len(text)), strings.NewReader(text)
+		return deliver(ref, m)
+	})
+}
+
+func (r restless) of(m *ingest.Mailbox) {
+	open := m.Open
+	m.Open = func() (sources.Source, error) {
+		s, err := open()
+		return restless{s, r.wire, r.times, r.change}, err
+	}
+}
+
+// filedAs returns the document as the repository and the ledger have it.
+func filedAs(t *testing.T, w *ingesttest.World, id string) (*store.Document, ledger.Document) {
+	t.Helper()
+	d, err := w.Ledger.Document(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := w.Repository.Verify(t.Context(), d.Location)
+	if err != nil || r.Document == nil {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	return r.Document, d
+}
+
+// A message that its server renders in other bytes today is the same if it holds
+// the same: its document is filed anew, and says which bytes it is made of.
+func TestRefileOfWhatIsRenderedAnew(t *testing.T) {
+	for name, row := range map[string]struct {
+		now     restless
+		refused string
+	}{
+		"rendered anew":      {restless{wire: sources.Rendered}, ""},
+		"changed":            {restless{wire: sources.Rendered, change: func(s string) string { return strings.Replace(s, "%PDF", "%PDG", 1) }}, "content was changed"},
+		"another Message-ID": {restless{wire: sources.Rendered, change: func(s string) string { return strings.Replace(s, "<a@", "<b@", 1) }}, "content was changed"},
+		"rebuilt":            {restless{wire: sources.Reconstructed}, "other bytes"},
+		"not rendered":       {restless{wire: sources.Original}, "other bytes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := ingesttest.New()
+			dir := t.TempDir()
+			times := new(atomic.Int32)
+			w.Server.Deliver("Inbox", withAttachment)
+			separated := func(m *ingest.Mailbox) {
+				restless{wire: sources.Rendered, times: times}.of(m)
+				m.Rules.SeparateAttachments = true
+			}
+			once(t, start(t, w, dir, separated))
+			e, err := w.Ledger.Entry(t.Context(), "orders", "Inbox", "1/1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			was, known := filedAs(t, w, e.DocumentID)
+			if len(was.Files) != 2 || was.Origin.SHA256 != known.SHA256 {
+				t.Fatalf("%+v", was)
+			}
+			if row.refused == "" {
+				// That it is rendered otherwise is no change by itself.
+				if r, err := start(t, w, dir, separated).Refile(t.Context(), e.DocumentID); err != nil || len(r.Changed) > 0 {
+					t.Errorf("under the same rules: %+v, %v", r, err)
+				}
+				if again, _ := filedAs(t, w, e.DocumentID); again.Origin != was.Origin {
+					t.Errorf("under the same rules: %+v", again)
+				}
+			}
+			row.now.times = times
+			whole := func(m *ingest.Mailbox) { row.now.of(m) }
+			p := start(t, w, dir, whole)
+			r, err := p.Refile(t.Context(), e.DocumentID)
+			now, known := filedAs(t, w, e.DocumentID)
+			if wrong := verify(t, w); len(wrong) > 0 {
+				t.Errorf("%+v", wrong)
+			}
+			if row.refused != "" {
+				if err == nil || !strings.Contains(err.Error(), row.refused) || now.Origin != was.Origin || len(now.Files) != 2 || known.SHA256 != was.Origin.SHA256 {
+					t.Errorf("%+v, %v: %+v", r, err, now)
+				}
+				return
+			}
+			if err != nil || strings.Join(r.Changed, " ") != "files" {
+				t.Fatalf("%+v, %v", r, err)
+			}
+			if now.ID != was.ID || !now.Filed.Equal(was.Filed) || now.Origin.SHA256 == was.Origin.SHA256 || known.SHA256 != now.Origin.SHA256 ||
+				len(now.Files) != 1 || now.Files[0].SHA256 != now.Origin.SHA256 || now.Files[0].Size != now.Origin.Size || now.Origin.Wire != "rendered" {
+				t.Errorf("filed anew is %+v, in the ledger %+v", now, known)
+			}
+			// From then on the message is at hand.
+			w.Server.Remove("Inbox", "1/1")
+			if r, err := start(t, w, dir, newTitle).Refile(t.Context(), e.DocumentID); err != nil || len(r.Changed) == 0 {
+				t.Errorf("from the repository: %+v, %v", r, err)
+			}
+		})
+	}
+}
+
+// Of what was filed anew from other bytes, only a message with these is ever
+// deleted as a duplicate.
+func TestDuplicatesOfWhatWasRenderedAnew(t *testing.T) {
+	w := ingesttest.New()
+	dir := t.TempDir()
+	render := func(m *ingest.Mailbox) {
+		open := m.Open
+		m.Open = func() (sources.Source, error) {
+			s, err := open()
+			return rendering{s}, err
+		}
+		m.After = sources.Action{Verb: sources.Delete}
+	}
+	separated := func(m *ingest.Mailbox) {
+		render(m)
+		m.After, m.Rules.SeparateAttachments = sources.Action{Verb: sources.Keep}, true
+	}
+	w.Server.Deliver("Inbox", withAttachment)
+	once(t, start(t, w, dir, separated))
+	e, err := w.Ledger.Entry(t.Context(), "orders", "Inbox", "1/1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	anew := restless{wire: sources.Rendered, times: new(atomic.Int32)}
+	if r, err := start(t, w, dir, anew.of).Refile(t.Context(), e.DocumentID); err != nil || len(r.Changed) == 0 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	d, _ := filedAs(t, w, e.DocumentID)
+	var now []byte
+	for _, file := range w.Repository.Documents()[e.DocumentID] {
+		now = file
+	}
+	if sha256.Sum256(now) != d.Origin.SHA256 {
+		t.Fatalf("%d bytes are not those of %+v", len(now), d.Origin)
+	}
+	asThen, asNow := w.Server.Deliver("Sub", withAttachment), w.Server.Deliver("Sub", string(now))
+	if s := once(t, start(t, w, dir, render)); s.Duplicates != 2 || s.Filed != 0 || !s.OK() {
+		t.Errorf("%+v", s)
+	}
+	left := w.Server.Contents("Sub")
+	if _, there := left[asThen]; !there {
+		t.Error("the bytes of then, which nothing has any more, were deleted")
+	}
+	if _, there := left[asNow]; there {
+		t.Error("the bytes that are filed were not deleted")
+	}
+}
+
+// What dies while it is filed anew from other bytes leaves a ledger that agrees
+// with the repository.
+func TestRefileOfWhatIsRenderedAnewDiesAtAnyStep(t *testing.T) {
+	died := 0
+	for n := 1; ; n++ {
+		w := ingesttest.New()
+		dir := t.TempDir()
+		times := new(atomic.Int32)
+		w.Server.Deliver("Inbox", withAttachment)
+		r := restless{wire: sources.Rendered, times: times}
+		once(t, start(t, w, dir, func(m *ingest.Mailbox) { r.of(m); m.Rules.SeparateAttachments = true }))
+		e, err := w.Ledger.Entry(t.Context(), "orders", "Inbox", "1/1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := start(t, w, dir, r.of)
+		w.DieAt(n)
+		_, _ = p.Refile(t.Context(), e.DocumentID) // what came of it is looked at
+		dead := w.Revive()
+		if err := p.Close(); err != nil {
+			t.Fatal(err)
+		}
+		p = start(t, w, dir, r.of)
+		if err := p.Adopt(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		d, known := filedAs(t, w, e.DocumentID)
+		if wrong := verify(t, w); len(wrong) > 0 || d.Origin.SHA256 != known.SHA256 {
+			t.Errorf("step %d: %+v, %+v, %+v", n, wrong, d, known)
+		}
+		if whole := len(d.Files) == 1; whole != (d.Files[0].SHA256 == d.Origin.SHA256) {
+			t.Errorf("step %d: %+v", n, d)
+		}
+		if !dead {
+			break
+		}
+		died++
+	}
+	if died < 8 {
+		t.Errorf("the process died at %d steps", died)
 	}
 }

@@ -200,7 +200,7 @@ type Prober interface {
 // Step is one step of a check.
 type Step struct {
 	// Name is one of "name", "tcp", "tls", "sign-in", "permission", "folder",
-	// "disposition".
+	// "disposition"; "warning" is what passes now and will not for long.
 	Name string
 	// Detail says what was found, for a person.
 	Detail string

@@ -195,6 +195,20 @@ func findingOf(step, detail string, err error) finding {
 	return f
 }
 
+// each returns the errors that were joined into one, such as those of several
+// folders; else the error alone, which may be nil.
+func each(err error) []error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok || errors.Join(joined.Unwrap()...).Error() != err.Error() {
+		return []error{err} // what wraps several says something of its own
+	}
+	var all []error
+	for _, err := range joined.Unwrap() {
+		all = append(all, each(err)...)
+	}
+	return all
+}
+
 // forbidder is a source that can tell whether its credentials open another
 // mailbox.
 type forbidder interface {
@@ -208,7 +222,7 @@ func probeSource(ctx context.Context, s *config.Source, forbidden string, p *che
 	}
 	src, err := drivers()[s.Type].open(s, zap.NewNop())
 	if err != nil {
-		add(findingOf("open", "", err))
+		add(findingOf("open", "", explainUnreadable(err)))
 		return out
 	}
 	defer func() {
@@ -225,7 +239,9 @@ func probeSource(ctx context.Context, s *config.Source, forbidden string, p *che
 	defer cancel()
 	shut := false
 	prober.Probe(ctx, func(step sources.Step) {
-		add(findingOf(step.Name, step.Detail, step.Err))
+		for _, err := range each(step.Err) {
+			add(findingOf(step.Name, step.Detail, err))
+		}
 		shut = shut || step.Err != nil && slices.Contains([]string{"name", "tcp", "tls", "sign-in"}, step.Name)
 	})
 	// Where nothing could be asked, the same failure is not told twice.

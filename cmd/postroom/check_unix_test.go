@@ -3,11 +3,16 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+
+	"postroom/internal/testcert"
 )
 
 // TestCheckPlaces: what stands where something is to be written, or may not be
@@ -139,5 +144,48 @@ func TestCheckFoldersOfSources(t *testing.T) {
 			r := o.program(program, "check")
 			contains(t, r.out, "FAILED  folder", "repository.path: "+filepath.Join(documents, folder)+" cannot be written to", "what to do:")
 		})
+	}
+}
+
+// TestUnreadableAuthority: a file of certificates that postroom may not read is
+// named, with who is to read it, and only what names it fails.
+func TestUnreadableAuthority(t *testing.T) {
+	program := buildProgram(t)
+	o, uid := ownedOffice(t)
+	o.configure("server: 127.0.0.1:1\nca_file: ./ca.pem")
+	o.add("  - {name: other, type: imap, credentials: office, server: 127.0.0.1:1}\n")
+	certificate, err := testcert.New(testcert.Template{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(o.dir, "ca.pem")
+	mode := os.FileMode(0o600) // root's
+	if os.Getuid() == uid {
+		mode = 0
+	}
+	documents := filepath.Join(o.dir, "documents")
+	if err := errors.Join(os.WriteFile(file, certificate.Authority, mode), os.Mkdir(documents, 0o755), os.Chown(documents, uid, -1)); err != nil {
+		t.Fatal(err)
+	}
+	who := "user " + strconv.Itoa(uid)
+	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
+		who = "user " + u.Username
+	}
+	r := o.program(program, "check")
+	if r.status != 1 || strings.Count(r.out, "FAILED") != 2 {
+		t.Errorf("check: %+v", r)
+	}
+	contains(t, r.out, "FAILED  open", file, "permission denied", "what to do:  let "+who+", as which postroom runs, read that file", "FAILED  tcp")
+	r = o.program(program, "run", "--once", "--json")
+	var got struct{ Sources []summary }
+	if err := json.Unmarshal([]byte(r.out), &got); err != nil || r.status != 1 || len(got.Sources) != 2 {
+		t.Fatalf("run: %v, %+v", err, r)
+	}
+	contains(t, r.err, "let "+who+", as which postroom runs, read that file")
+	if of := got.Sources[0].Error; !strings.Contains(of, file) || !strings.Contains(of, "permission denied") {
+		t.Errorf("the source that names it: %q", of)
+	}
+	if of := got.Sources[1].Error; strings.Contains(of, file) || !strings.Contains(of, "127.0.0.1:1") {
+		t.Errorf("the other source: %q", of)
 	}
 }

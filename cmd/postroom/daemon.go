@@ -44,6 +44,7 @@ func runDaemon(cmd *cobra.Command, names []string) error {
 	if err != nil {
 		return err
 	}
+	d.inForce.Store(d.seen.Load())
 	if d.notify, err = service.NewNotifier(); err != nil {
 		return failed(err)
 	}
@@ -68,8 +69,8 @@ type daemon struct {
 	hup     chan os.Signal
 
 	// seen is the fingerprint of the configuration that was read last, whether
-	// it was taken up or not.
-	seen atomic.Value
+	// it was taken up or not, and inForce of the one that is served.
+	seen, inForce atomic.Value
 }
 
 // look remembers what the files hold that are about to be read.
@@ -111,6 +112,7 @@ func (d *daemon) run(ctx context.Context, c *config.Config) (err error) {
 		// Started by root, it now runs as the owner of the state.
 		o.log.Warn("changes of the configuration will not be noticed: this user cannot read it", zap.Error(err))
 		d.look()
+		d.inForce.Store(d.seen.Load())
 	}
 	// From here on o is open, and served below, which closes it.
 	ctx, cancel := context.WithCancel(ctx)
@@ -148,6 +150,7 @@ func (d *daemon) run(ctx context.Context, c *config.Config) (err error) {
 		before := o.config
 		o, err = d.open(ctx, next.config)
 		if err == nil {
+			d.inForce.Store(next.fingerprint)
 			next.answer(nil)
 			continue
 		}
@@ -211,8 +214,9 @@ func (d *daemon) open(ctx context.Context, c *config.Config) (*opened, error) {
 
 // reload is a configuration that is to be taken up.
 type reload struct {
-	config *config.Config
-	asked  chan<- error // who waits to hear what came of it, or nil
+	config      *config.Config
+	fingerprint any          // of its files
+	asked       chan<- error // who waits to hear what came of it, or nil
 }
 
 func (r *reload) answer(err error) {
@@ -283,7 +287,7 @@ func (d *daemon) attend(ctx context.Context, o *opened, fail <-chan error) (*rel
 		d.tell(o.log.Logger, d.notify.Reloading())
 		next, err := d.reread(o.config)
 		if err == nil {
-			return &reload{next, asked}, nil
+			return &reload{next, d.seen.Load(), asked}, nil
 		}
 		o.log.Error(keptInForce, zap.Error(err))
 		(&reload{asked: asked}).answer(notTakenUp(err))
@@ -328,23 +332,37 @@ func (d *daemon) calls(ctx context.Context, stop func(), ended <-chan struct{}) 
 	control.Handle(mux, "retry", untilEnd(ctx, served(d.desk, retry)))
 	control.Handle(mux, "discard", untilEnd(ctx, served(d.desk, discard)))
 	control.Handle(mux, "forget", untilEnd(ctx, served(d.desk, forgetDocument)))
-	control.Handle(mux, "refile", untilEnd(ctx, served(d.desk, refileDocument)))
-	// The answer comes when the configuration has been taken up, or was refused.
+	refile := served(d.desk, refileDocument)
+	control.Handle(mux, "refile", untilEnd(ctx, func(ctx context.Context, in documentCall) (ingest.Refiled, error) {
+		// The rules of now are those in the file, not those of a moment ago.
+		if config.FingerprintOf(d.settings.config) != d.inForce.Load() {
+			if err := d.reload(ctx); err != nil {
+				return ingest.Refiled{}, err
+			}
+		}
+		return refile(ctx, in)
+	}))
 	control.Handle(mux, "reload", untilEnd(ctx, func(ctx context.Context, _ struct{}) (struct{}, error) {
-		answer := make(chan error, 1)
-		select {
-		case d.asked <- answer:
-		case <-ctx.Done():
-			return struct{}{}, errInterrupted
-		}
-		select {
-		case err := <-answer:
-			return struct{}{}, err
-		case <-ctx.Done():
-			return struct{}{}, errInterrupted
-		}
+		return struct{}{}, d.reload(ctx)
 	}))
 	return mux
+}
+
+// reload returns when the configuration has been read anew and taken up, or was
+// refused, which is an error.
+func (d *daemon) reload(ctx context.Context) error {
+	answer := make(chan error, 1)
+	select {
+	case d.asked <- answer:
+	case <-ctx.Done():
+		return errInterrupted
+	}
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return errInterrupted
+	}
 }
 
 // untilEnd makes what a call does end with the daemon, not only with the call.

@@ -141,7 +141,10 @@ func mailbox(s *config.Source, log *zap.Logger) ingest.Mailbox {
 	d := drivers()[s.Type]
 	m := ingest.Mailbox{
 		Name: s.Name, Type: s.Type, Address: s.Mailbox, Formerly: s.Formerly,
-		Open:           func() (sources.Source, error) { return d.open(s, log) },
+		Open: func() (sources.Source, error) {
+			src, err := d.open(s, log)
+			return src, explainUnreadable(err)
+		},
 		Interval:       s.PollInterval,
 		Parallel:       1,
 		After:          sources.Action{Verb: sources.Verb(s.AfterFiling), Permanent: s.Permanent},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -31,6 +32,7 @@ type historyLine struct {
 	Document    string    `json:"document,omitempty"`
 	Location    string    `json:"location,omitempty"`
 	DuplicateOf string    `json:"duplicate_of,omitempty"`
+	Forgotten   time.Time `json:"forgotten,omitzero"` // when its document was removed for good
 	State       string    `json:"state"`
 	Reason      string    `json:"reason,omitempty"`
 }
@@ -114,7 +116,13 @@ func history(cmd *cobra.Command, source string, since time.Time, asJSON bool) er
 			if err != nil {
 				return failed(err)
 			}
-			lines = append(lines, lineOf(e))
+			h := lineOf(e)
+			if h.Outcome == "forgotten" {
+				if err := h.forgotten(cmd.Context(), l); err != nil {
+					return failed(err)
+				}
+			}
+			lines = append(lines, h)
 		}
 	}
 	if asJSON {
@@ -127,6 +135,18 @@ func history(cmd *cobra.Command, source string, since time.Time, asJSON bool) er
 			printable(h.Folder, 30), printable(h.Title, 50), printable(h.Location, 200), printable(h.Reason, 200))
 	}
 	return failed(tw.Flush())
+}
+
+// forgotten says when the document was removed, which its tombstone knows.
+func (h *historyLine) forgotten(ctx context.Context, l ledger.Reader) error {
+	d, err := l.Document(ctx, h.Document)
+	if err != nil {
+		return fmt.Errorf("document %.12s: %w", h.Document, err)
+	}
+	if h.Forgotten = d.Forgotten; !d.Forgotten.IsZero() {
+		h.Reason += " on " + d.Forgotten.Format(time.DateTime)
+	}
+	return nil
 }
 
 func lineOf(e ledger.Entry) historyLine {

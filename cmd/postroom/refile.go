@@ -14,15 +14,17 @@ func newRefile() *cobra.Command {
 	return &cobra.Command{
 		Use: "refile ID", Short: "File a document anew under the rules of now", Args: cobra.ExactArgs(1),
 		Long: `Files a document anew, under what the configuration says of its source now: title,
-class, properties, permissions, and which files. The document is replaced at once:
+class, properties, permissions, and which files; a running daemon takes up a
+changed configuration first. The document is replaced at once:
 the old one or the new one is there, whatever happens. Its id stays, and so does
 where it came from and when it was filed; a note says when it was filed anew. If
 nothing would change, nothing is done.
 
 It is made from the message as it was received: original.eml, or message.eml if no
 attachments were separated from it; never message.msg. If the repository has neither,
-the message is fetched from its server again; if that is not possible, the document
-stays as it is.
+the message is fetched from its server again, which may have rendered it in other bytes
+(Exchange Online) if it holds the same; if that is not possible, the document stays as
+it is.
 
 ID is the document's id, at least its first 12 digits, or the path of its folder.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return refile(cmd, args[0]) },

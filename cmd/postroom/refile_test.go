@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -227,6 +228,33 @@ func TestRefileBesideADaemon(t *testing.T) {
 		if !strings.Contains(l.Location, " anew~") {
 			t.Errorf("%+v", l)
 		}
+	}
+	o.verify(0)
+}
+
+// What the file says is what a document is filed anew under, also in the moment
+// before a daemon has noticed.
+func TestRefileTakesUpTheRulesFirst(t *testing.T) {
+	o := newSmallOffice(t, 1)
+	id := o.history()[0].Document
+	o.configure("folders: [Inbox, Inbox/Sub]\npoll_interval: 1h")
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan result, 1)
+	go func() { done <- o.runUntil(ctx, "run") }()
+	deadline := time.Now().Add(time.Minute)
+	for !o.daemonAnswers() || o.run("quarantine", "retry").status != 0 {
+		if time.Now().After(deadline) {
+			t.Fatal("the daemon does not answer")
+		}
+	}
+	for i := range 3 {
+		o.configure(fmt.Sprintf("folders: [Inbox, Inbox/Sub]\npoll_interval: 1h\ndocument: {title: \"{subject} %d\"}", i))
+		contains(t, o.refile(0, id), "filed anew", fmt.Sprintf(" %d~", i))
+	}
+	contains(t, o.refile(0, id), "unchanged")
+	stop()
+	if r := <-done; r.status != 0 {
+		t.Errorf("daemon: status %d, %s", r.status, r.err)
 	}
 	o.verify(0)
 }

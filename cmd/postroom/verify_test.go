@@ -194,6 +194,7 @@ func TestForgetCommand(t *testing.T) {
 		}
 	}
 	o.verify(0)
+	before := time.Now().Truncate(time.Second)
 	if r := o.run("forget", "--yes", "documents/"+d.Location); r.status != 0 {
 		t.Fatalf("status %d, %s", r.status, r.err)
 	}
@@ -205,6 +206,17 @@ func TestForgetCommand(t *testing.T) {
 	}
 	if r := o.run("history"); strings.Contains(r.out, d.Title) || strings.Count(r.out, "forgotten") != 1 {
 		t.Errorf("the history still has its title:\n%s", r.out)
+	}
+	for _, l := range o.history() {
+		when := l.Forgotten.UTC().Format(time.DateTime)
+		switch {
+		case l.Outcome != "forgotten":
+			if !l.Forgotten.IsZero() {
+				t.Errorf("%+v", l)
+			}
+		case l.Forgotten.Before(before) || l.Forgotten.After(time.Now()) || !l.At.Equal(d.At) || l.Reason != "its document was removed for good on "+when:
+			t.Errorf("%+v", l)
+		}
 	}
 	o.configure("folders: [Inbox, Inbox/Sub]\nafter_filing: delete")
 	o.renumber("INBOX")

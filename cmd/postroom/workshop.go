@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,6 +19,7 @@ import (
 	"postroom/ingest/spool"
 	"postroom/internal/control"
 	"postroom/internal/owner"
+	"postroom/sources"
 	"postroom/store"
 )
 
@@ -46,7 +48,12 @@ func openWorkshop(ctx context.Context, c *config.Config, log *zap.Logger, of []*
 		return nil, failed(explained(state.explain(err)))
 	}
 	for _, s := range of {
-		if err := tryOpening(s); err != nil {
+		err := tryOpening(s)
+		switch {
+		case errors.Is(err, fs.ErrPermission):
+			// Its polls fail with that until the file can be read; the others do not.
+			log.Error("a source cannot be opened", zap.String("source", s.Name), zap.Error(err), zap.String("remedy", sources.RemedyOf(err)))
+		case err != nil:
 			return nil, failed(explained(err))
 		}
 	}
@@ -101,9 +108,19 @@ func adoptState(c *config.Config) error {
 func tryOpening(s *config.Source) error {
 	src, err := drivers()[s.Type].open(s, zap.NewNop())
 	if err != nil {
-		return err
+		return explainUnreadable(err)
 	}
 	return src.Close()
+}
+
+// explainUnreadable says of a file that may not be read who has to be let. The
+// error names the file.
+func explainUnreadable(err error) error {
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return (&sources.Error{Class: sources.ClassOf(err), Err: err}).WithRemedy(
+		"let %s, as which postroom runs, read that file and enter the folders that it is in", thisUser())
 }
 
 func (w *workshop) close() error {
@@ -172,11 +189,11 @@ func withEngine[In, Out any](ctx context.Context, s *settings, c *config.Config,
 	if err != nil {
 		return out, err
 	}
-	sources, err := chosen(c, nil)
+	of, err := chosen(c, nil)
 	if err != nil {
 		return out, errors.Join(err, log.close())
 	}
-	w, err := openWorkshop(ctx, c, log.Logger, sources, nil)
+	w, err := openWorkshop(ctx, c, log.Logger, of, nil)
 	if err != nil {
 		return out, errors.Join(err, log.close())
 	}

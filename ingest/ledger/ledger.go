@@ -160,16 +160,16 @@ type Ledger interface {
 	Forget(ctx context.Context, d Document) error
 
 	// Refile records that the document d.ID, which has been filed, is about to be
-	// replaced in the repository by d, of which Source, Title, MessageID and
+	// replaced in the repository by d, of which Source, Title, MessageID, SHA256 and
 	// Likeness are kept: see [DocumentQuery]. All else stays as it is until
 	// Refiled. Done again it replaces what was recorded. ErrNotFound if no such
 	// document has been filed, or it was forgotten.
 	Refile(ctx context.Context, d Document) error
 
 	// Refiled records what the document d.ID is from now on: its Title, Location,
-	// MessageID, Likeness and Description are those of d, the entry that filed it
-	// has that Title and Location, and duplicates of it that Location. It is not
-	// about to be replaced any more. ErrNotFound as for Refile.
+	// MessageID, SHA256, Likeness and Description are those of d, the entry that
+	// filed it has that Title and Location, and duplicates of it that Location. It
+	// is not about to be replaced any more. ErrNotFound as for Refile.
 	Refiled(ctx context.Context, d Document) error
 
 	// Reader's Close also loses every lease.
@@ -235,8 +235,8 @@ type DocumentQuery struct {
 	// Forgotten selects the tombstones instead of the documents.
 	Forgotten bool
 	// Refiling selects, of the documents that are about to be replaced, what
-	// [Ledger.Refile] was given: with the Received, Filed and SHA256 of the
-	// document, and without Location and Description.
+	// [Ledger.Refile] was given: with the Received and Filed of the document, and
+	// without Location and Description.
 	Refiling bool
 	// After selects what comes after this id, and Limit the most to yield; 0: no
 	// limit. Who does much between two documents asks for them page by page, as

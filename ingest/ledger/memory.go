@@ -182,7 +182,8 @@ func (m *memory) Refiled(ctx context.Context, d Document) error {
 	if err != nil {
 		return err
 	}
-	was.Title, was.Location, was.MessageID, was.Likeness, was.Description = d.Title, d.Location, d.MessageID, d.Likeness, d.Description
+	was.Title, was.Location, was.MessageID, was.SHA256 = d.Title, d.Location, d.MessageID, d.SHA256
+	was.Likeness, was.Description = d.Likeness, d.Description
 	m.documents[d.ID] = was
 	delete(m.refiling, d.ID)
 	for _, e := range m.entries {

@@ -99,7 +99,7 @@ const (
 		FROM documents d CROSS JOIN sources s ON s.id = d.source`
 	tombstoneColumns = `SELECT d.id, s.name, '', NULL, d.location, NULL, d.sha256, '', NULL, NULL, 0, NULL, d.forgotten
 		FROM tombstones d CROSS JOIN sources s ON s.id = d.source`
-	refilingColumns = `SELECT d.id, d.name, d.title, o.received, '', o.filed, o.sha256,
+	refilingColumns = `SELECT d.id, d.name, d.title, o.received, '', o.filed, d.sha256,
 			d.message_id, d.content, d.strict, d.original, NULL, NULL
 		FROM refilings d CROSS JOIN refilings s ON s.id = d.id CROSS JOIN documents o ON o.id = d.id`
 	documentQuery = documentColumns + ` WHERE d.id = ?1 UNION ALL ` + tombstoneColumns + ` WHERE d.id = ?1 LIMIT 1`

@@ -8,7 +8,7 @@ import (
 
 // schema returns the steps from an empty database to the schema of now. Step n,
 // counted from 1, leads to version n; a step that was released never changes.
-func schema() []string { return []string{schema1, schema2, schema3, schema4} }
+func schema() []string { return []string{schema1, schema2, schema3, schema4, schema5} }
 
 // Times are microseconds since 1970, UTC; NULL is the zero time. The states are
 // those of stateCode: from 10 on, nothing is owed. Only what is owed is in
@@ -120,6 +120,13 @@ CREATE TABLE refilings (
 	strict     BLOB,
 	original   INTEGER NOT NULL
 ) WITHOUT ROWID;
+`
+
+// What replaces a document may be made of other bytes than those it was filed
+// from.
+const schema5 = `
+ALTER TABLE refilings ADD COLUMN sha256 BLOB;
+UPDATE refilings SET sha256 = (SELECT sha256 FROM documents d WHERE d.id = refilings.id);
 `
 
 // migrate brings the database at path up to date, one transaction per step. Its

@@ -356,19 +356,19 @@ func (tx *sqliteTx) bury(d Document) error {
 
 // refile notes that a document is about to be replaced.
 func (tx *sqliteTx) refile(d Document) error {
-	res, err := tx.exec(`INSERT INTO refilings (id, name, title, message_id, content, strict, original)
-		SELECT id, ?2, ?3, ?4, ?5, ?6, ?7 FROM documents WHERE id = ?1
+	res, err := tx.exec(`INSERT INTO refilings (id, name, title, message_id, content, strict, original, sha256)
+		SELECT id, ?2, ?3, ?4, ?5, ?6, ?7, ?8 FROM documents WHERE id = ?1
 		ON CONFLICT DO UPDATE SET name = excluded.name, title = excluded.title, message_id = excluded.message_id,
-		content = excluded.content, strict = excluded.strict, original = excluded.original`,
-		d.ID, d.Source, d.Title, d.MessageID, hash(d.Likeness.Content), hash(d.Likeness.Strict), d.Likeness.Original)
+		content = excluded.content, strict = excluded.strict, original = excluded.original, sha256 = excluded.sha256`,
+		d.ID, d.Source, d.Title, d.MessageID, hash(d.Likeness.Content), hash(d.Likeness.Strict), d.Likeness.Original, hash(d.SHA256))
 	return tx.affected(res, err)
 }
 
 // refiled notes what a document is from now on, and its entries.
 func (tx *sqliteTx) refiled(d Document, entries []int64) error {
 	res, err := tx.exec(`UPDATE documents SET title = ?, location = ?, message_id = ?, content = ?, strict = ?, original = ?,
-		description = ? WHERE id = ?`,
-		d.Title, d.Location, d.MessageID, hash(d.Likeness.Content), hash(d.Likeness.Strict), d.Likeness.Original, hash(d.Description), d.ID)
+		sha256 = ?, description = ? WHERE id = ?`,
+		d.Title, d.Location, d.MessageID, hash(d.Likeness.Content), hash(d.Likeness.Strict), d.Likeness.Original, hash(d.SHA256), hash(d.Description), d.ID)
 	if err := tx.affected(res, err); err != nil {
 		return err
 	}

@@ -167,7 +167,7 @@ func (d Document) tombstone(now time.Time) Document {
 func (was Document) refiling(d Document) Document {
 	return Document{
 		ID: was.ID, Source: d.Source, Title: d.Title, Received: was.Received, Filed: was.Filed,
-		MessageID: d.MessageID, SHA256: was.SHA256, Likeness: d.Likeness,
+		MessageID: d.MessageID, SHA256: d.SHA256, Likeness: d.Likeness,
 	}
 }
 

@@ -20,6 +20,9 @@ import (
 type Clients struct {
 	// Timeouts are those of clients opened later.
 	Timeouts Timeouts
+	// Transport, if set, carries the requests of clients opened later in place of
+	// the network.
+	Transport http.RoundTripper
 
 	mu    sync.Mutex
 	byKey map[string]*Client
@@ -85,6 +88,7 @@ type Client struct {
 	rt       http.RoundTripper
 	conns    conns
 	tokens   *tokens
+	proofs   proofs
 	builder  *users.UsersRequestBuilder
 	adapter  *khttp.NetHttpRequestAdapter
 	host     string
@@ -105,6 +109,9 @@ func newClient(clients *Clients, s Settings) (*Client, error) {
 	c := &Client{clients: clients, settings: s, cloud: cloud, timeouts: clients.Timeouts.withDefaults(), host: u.Host}
 	if c.rt, err = s.transport(c.timeouts, &c.conns); err != nil {
 		return nil, err
+	}
+	if clients.Transport != nil {
+		c.rt = clients.Transport
 	}
 	c.tokens = newTokens(c)
 	// What is wrong with a file shows before it is relied on.

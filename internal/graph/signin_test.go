@@ -278,16 +278,16 @@ func TestCertificateIsRenewed(t *testing.T) {
 		if _, err := c.SignIn(t.Context()); err != nil || f.tokens > i+1 {
 			t.Fatalf("step %d: %d tokens, %v", i, f.tokens, err)
 		}
-		if expires, soon := c.ExpiresSoon(30 * day); expires.Unix() != step.expires.Unix() || soon != step.soon {
-			t.Errorf("step %d: until %v, %v; want %v, %v", i, expires, soon, step.expires, step.soon)
+		if p, soon, err := c.ExpiresSoon(t.Context(), 30*day); err != nil || p.Expires.Unix() != step.expires.Unix() || soon != step.soon || p.Kind != "certificate" {
+			t.Errorf("step %d: %+v, %v, %v; want %v, %v", i, p, soon, err, step.expires, step.soon)
 		}
 		clock = clock.Add(2 * time.Hour)
 	}
 	clock = now.Add(25 * time.Hour)
-	if _, soon := c.ExpiresSoon(30 * day); !soon {
+	if _, soon, err := c.ExpiresSoon(t.Context(), 30*day); !soon || err != nil {
 		t.Error("after a day it is not said again")
 	}
-	if _, soon := c.ExpiresSoon(10 * day); soon {
+	if _, soon, err := c.ExpiresSoon(t.Context(), 10*day); soon || err != nil {
 		t.Error("what is long to come is soon")
 	}
 }

@@ -67,8 +67,6 @@ type tokens struct {
 	// expires when the certificate in use does (Unix seconds, 0 for none).
 	skew    atomic.Int64
 	expires atomic.Int64
-	// told is when that was last said to be soon.
-	told atomic.Int64
 }
 
 // Skew returns by how much Entra's clock was ahead of this machine's when a token
@@ -82,18 +80,6 @@ func (c *Client) CertificateExpires() time.Time {
 		return time.Unix(at, 0)
 	}
 	return time.Time{}
-}
-
-// ExpiresSoon reports, once a day, that the certificate in use expires within the
-// time.
-func (c *Client) ExpiresSoon(within time.Duration) (expires time.Time, soon bool) {
-	now := c.tokens.now()
-	expires = c.CertificateExpires()
-	if expires.IsZero() || expires.Sub(now) > within {
-		return expires, false
-	}
-	told := c.tokens.told.Load()
-	return expires, now.Sub(time.Unix(told, 0)) >= 24*time.Hour && c.tokens.told.CompareAndSwap(told, now.Unix())
 }
 
 func newTokens(c *Client) *tokens {

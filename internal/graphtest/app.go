@@ -30,6 +30,11 @@ type App struct {
 // Secret is a client secret.
 type Secret struct {
 	Value string
+	// Name is what the directory shows of it, besides how it begins.
+	Name string
+	// Unhinted: the directory does not know how it begins, as of one that was made
+	// long ago.
+	Unhinted bool
 	// Expires is when it ends; never if zero.
 	Expires time.Time
 }

@@ -286,14 +286,17 @@ func (c *call) parseBody(r *http.Request, body []byte) *problem {
 // find finds the mailbox that the path names, and checks that the application
 // may use it so.
 func (c *call) find(h handler) *problem {
+	if h.directory {
+		return nil
+	}
 	user := c.target.keys["users"]
 	m := c.s.mailbox(user)
 	if c.target.pattern == "users/{}" {
 		if !slices.Contains(c.roles, "User.Read.All") && !slices.Contains(c.roles, "Directory.Read.All") {
-			return refuse(http.StatusForbidden, "Authorization_RequestDenied", "Insufficient privileges to complete the operation.")
+			return insufficient()
 		}
 		if m == nil {
-			return refuse(http.StatusNotFound, "Request_ResourceNotFound", "Resource '%s' does not exist or one of its queried reference-property objects are not present.", user)
+			return noResource(user)
 		}
 		c.mailbox = m
 		return nil

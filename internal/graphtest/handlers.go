@@ -14,7 +14,9 @@ type handler struct {
 	// writes: it needs more than permission to read. basic: permission to read
 	// all but content suffices.
 	writes, basic bool
-	do            func(*call) (*response, *problem)
+	// directory: it is about no mailbox, and denied by do itself.
+	directory bool
+	do        func(*call) (*response, *problem)
 }
 
 // handlers are by method and pattern. It is set at the start, since handlers use
@@ -28,7 +30,8 @@ func init() {
 		folder  = "users/{}/mailFolders/{}"
 	)
 	handlers = map[string]handler{
-		"GET " + user: {kind: "user", do: getUser},
+		"GET " + user:                  {kind: "user", do: getUser},
+		"GET applications(appId='{}')": {kind: "application", directory: true, do: getApplication},
 
 		"GET " + folders:                      {kind: "folders", basic: true, do: listFolders},
 		"POST " + folders:                     {kind: "create folder", writes: true, do: createFolder},

@@ -30,10 +30,14 @@ func (m *model) resolve(escaped string) (*target, *problem) {
 		if err != nil || name == "" {
 			return nil, badRequest("The request URI is not valid. The segment %q is empty or malformed.", segment)
 		}
-		key, hasKey := "", false
+		key, hasKey, alternate := "", false, ""
 		if open := strings.IndexByte(name, '('); open > 0 && strings.HasSuffix(name, ")") && (i == 0 || collection == "" || strings.HasPrefix(name[open:], "()")) {
-			key, hasKey = strings.Trim(name[open+1:len(name)-1], "'"), true
+			key, hasKey = name[open+1:len(name)-1], true
 			name = name[:open]
+			if property, value, ok := strings.Cut(key, "="); ok && key[0] != '\'' && strings.HasPrefix(value, "'") {
+				alternate, key = property, value
+			}
+			key = strings.Trim(key, "'")
 		}
 		unknown := badRequest("Resource not found for the segment '%s'.", name)
 		switch {
@@ -100,8 +104,15 @@ func (m *model) resolve(escaped string) (*target, *problem) {
 			if collection == "" {
 				return nil, unknown
 			}
+			if alternate != "" {
+				if alternateKeys[element(t.typ)] != alternate {
+					return nil, badRequest("The key '%s' is not one of '%s'.", alternate, collection)
+				}
+				pattern[len(pattern)-1] += "(" + alternate + "='{}')"
+			} else {
+				pattern = append(pattern, "{}")
+			}
 			t.keys[collection], t.typ, collection = key, element(t.typ), ""
-			pattern = append(pattern, "{}")
 		}
 	}
 	t.pattern = strings.Join(pattern, "/")

@@ -128,6 +128,21 @@ func TestRefusals(t *testing.T) {
 	} {
 		c.refused(403, "ErrorAccessDenied", write[0].(string), write[1].(string), write[2])
 	}
+	registration := "/applications(appId='" + s.ClientID() + "')?$select=passwordCredentials"
+	c.refused(403, "Authorization_RequestDenied", "GET", registration, nil)
+	for _, role := range []string{"Application.Read.All", "Application.ReadWrite.OwnedBy", "Directory.Read.All"} {
+		s.ChangeApp(func(a *graphtest.App) { a.Roles = []string{role} })
+		c.token = signedIn(t, s).token
+		secrets, _ := c.get(registration)["passwordCredentials"].([]any)
+		if len(secrets) != 1 {
+			t.Fatalf("%s: %v", role, secrets)
+		}
+		if secret := secrets[0].(map[string]any); secret["hint"] != s.ClientSecret()[:3] || secret["secretText"] != nil || secret["endDateTime"] == nil {
+			t.Errorf("%s: %v", role, secret)
+		}
+		c.refused(404, "Request_ResourceNotFound", "GET", "/applications(appId='99999999-9999-4999-8999-999999999999')", nil)
+		c.refused(403, "ErrorAccessDenied", "GET", message, nil)
+	}
 	s.ChangeApp(func(a *graphtest.App) { a.Roles = []string{"Mail.ReadBasic.All"} })
 	c.token = signedIn(t, s).token
 	if got := c.get(message); got["subject"] == nil || got["body"] != nil {

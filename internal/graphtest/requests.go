@@ -15,7 +15,7 @@ type Request struct {
 	// "folders", "folder", "create folder", "update folder", "move folder",
 	// "delete folder", "delta", "messages", "message", "update", "move", "copy",
 	// "delete", "permanent delete", "value", "attachments", "attachment",
-	// "attachment value" and "count"; "" if it is none of them.
+	// "attachment value", "count" and "application"; "" if it is none of them.
 	Kind   string
 	Method string
 	// URL is the path and query, as sent.

@@ -56,12 +56,13 @@ type Server struct {
 	url       string
 	http      *http.Server
 	served    chan error
-	handlers  sync.WaitGroup
 	// stop ends requests that are made to hang.
 	stop context.Context
 	end  context.CancelFunc
 
 	mu        sync.Mutex
+	handling  int             // requests
+	handled   *sync.Cond      // under mu, once there are fewer
 	apps      map[string]*App // by client id
 	mailboxes []*Mailbox
 	log       []*Request
@@ -89,6 +90,7 @@ func Run(options Options) (*Server, error) {
 		options: options, model: facts(), served: make(chan error, 1),
 		apps: make(map[string]*App), running: make(map[string]int), most: make(map[string]int), usage: make(map[string]*usage),
 	}
+	s.handled = sync.NewCond(&s.mu)
 	if err := s.start(); err != nil {
 		return nil, fmt.Errorf("start Graph server: %w", err)
 	}
@@ -142,7 +144,11 @@ func (s *Server) Close() error {
 	if served, ok := <-s.served; ok && err == nil && served != http.ErrServerClosed {
 		err = served
 	}
-	s.handlers.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.handling > 0 {
+		s.handled.Wait()
+	}
 	return err
 }
 
@@ -170,8 +176,15 @@ func (s *Server) now() time.Time { return s.options.Clock() }
 // ServeHTTP implements [http.Handler]: Graph below /v1.0, the service of managed
 // identities below /metadata and /msi, Entra elsewhere.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.handlers.Add(1)
-	defer s.handlers.Done()
+	s.mu.Lock()
+	s.handling++
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.handling--
+		s.handled.Broadcast()
+	}()
 	w.Header().Set("Date", s.now().UTC().Format(http.TimeFormat))
 	first, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	switch first {

@@ -105,6 +105,49 @@ func (s *session) Login(username, password string) error {
 	return nil
 }
 
+// Copy implements [imapserver.Session]. Of messages that are not there the
+// library would tell where it has put them: in a COPYUID without UIDs, which no
+// client can read.
+func (s *session) Copy(set goimap.NumSet, folder string) (*goimap.CopyData, error) {
+	data, err := s.UserSession.Copy(set, folder)
+	if err != nil || nothing(data.SourceUIDs) {
+		return nil, err
+	}
+	return data, nil
+}
+
+// Move implements [imapserver.SessionMove]. What is true of Copy is true of it.
+func (s *session) Move(w *imapserver.MoveWriter, set goimap.NumSet, folder string) error {
+	var there goimap.SearchCriteria
+	switch set := set.(type) {
+	case goimap.UIDSet:
+		there.UID = []goimap.UIDSet{set}
+	case goimap.SeqSet:
+		there.SeqNum = []goimap.SeqSet{set}
+	}
+	found, err := s.Search(imapserver.NumKindUID, &there, &goimap.SearchOptions{ReturnAll: true})
+	if err != nil {
+		return err
+	}
+	if nothing(found.All) {
+		// For what else may be wrong.
+		_, err := s.Copy(set, folder)
+		return err
+	}
+	return s.UserSession.Move(w, set, folder)
+}
+
+// nothing reports whether the set names no message.
+func nothing(set goimap.NumSet) bool {
+	switch set := set.(type) {
+	case goimap.UIDSet:
+		return len(set) == 0
+	case goimap.SeqSet:
+		return len(set) == 0
+	}
+	return true
+}
+
 // Close implements [imapserver.Session].
 func (s *session) Close() error {
 	defer s.closed.Do(s.server.sessions.Done)

@@ -188,7 +188,8 @@ func inTrouble(t *testing.T, seed uint64) {
 // liveThrough handles mail while the plan is played, and returns how many
 // requests that took.
 func liveThrough(t *testing.T, seed uint64, plan graphtest.Plan) (requests int) {
-	m := newMailbox(t, graphtest.Options{Seed: seed})
+	// How soon a refusal is heard of depends on the machine: see TestPatience.
+	m := newMailbox(t, graphtest.Options{Seed: seed, Limits: graphtest.Limits{Grace: time.Minute}})
 	m.clients.Timeouts = graph.Timeouts{Pause: 40 * time.Millisecond}
 	items := m.fill(20)
 	cfg := m.config(sourcetest.Setup{AfterFiling: sources.Move, FiledFolder: "Inbox/Filed"})
@@ -287,7 +288,8 @@ func TestRoundGoesOn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if n := m.server.Counts()["delta"]; n > 3 {
+		// One block of two pages may be read ahead by now.
+		if n := m.server.Counts()["delta"]; n > 3+2 {
 			t.Errorf("step %d takes %d requests", step, n)
 		}
 		for _, ref := range refs {

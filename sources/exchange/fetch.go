@@ -31,7 +31,8 @@ const (
 )
 
 // Fetch implements [sources.Source]. Each message is a request of its own, which
-// Graph offers no other way than; up to four are under way. Whether a message
+// Graph offers no other way than; four are under way as long as there are more.
+// Whether a message
 // has been read is told as the listing had it.
 func (s *Source) Fetch(ctx context.Context, folder sources.Folder, refs []sources.Ref, deliver func(sources.Ref, *sources.Message) error) error {
 	f := &fetch{source: s, deliver: deliver, doing: fmt.Sprintf("fetch from folder %q", folder.Path)}
@@ -95,7 +96,7 @@ func (f *fetch) run(ctx context.Context, wanted []sources.Ref) error {
 		next++
 		return wanted[next-1], true
 	}
-	for range min(inFlight, len(wanted)) {
+	for range min(asking, len(wanted)) {
 		group.Go(func() error {
 			for {
 				ref, ok := take()

@@ -55,17 +55,36 @@ func (s *Source) Folders(ctx context.Context) ([]sources.Folder, error) {
 		return nil, err
 	}
 	defer done()
-	if expires, soon := s.client.ExpiresSoon(warnBefore); soon {
-		s.log.Warn("the certificate of the application expires soon: renew it", zap.String("client_certificate", s.cfg.Settings.Certificate), zap.Time("expires", expires))
+	chosen, ok := s.folders.get(s.cfg.FoldersFor)
+	if !ok {
+		if chosen, _, err = s.resolve(ctx); err == nil {
+			s.folders.put(chosen)
+		}
 	}
-	if chosen, ok := s.folders.get(s.cfg.FoldersFor); ok {
-		return chosen, nil
-	}
-	chosen, _, err := s.resolve(ctx)
 	if err == nil {
-		s.folders.put(chosen)
+		s.remind(ctx)
 	}
 	return chosen, err
+}
+
+// remind says in the log, once a day, that what the application signs in with
+// ends soon.
+func (s *Source) remind(ctx context.Context) {
+	proof, soon, err := s.client.ExpiresSoon(ctx, warnBefore)
+	if err != nil {
+		s.log.Info("until when the client secret is valid cannot be asked now", zap.Error(err))
+	}
+	if !soon {
+		return
+	}
+	fields := []zap.Field{zap.Time("expires", proof.Expires)}
+	if proof.Name != "" {
+		fields = append(fields, zap.String("name", proof.Name))
+	}
+	if s.cfg.Settings.Certificate != "" {
+		fields = append(fields, zap.String("client_certificate", s.cfg.Settings.Certificate))
+	}
+	s.log.Warn("the "+proof.Kind+" of the application expires soon: renew it", fields...)
 }
 
 // resolve finds the configured folders on the server: those named in full by

@@ -21,7 +21,8 @@ const linkKept = time.Hour
 // List implements [sources.Source]. With nothing new it costs one request. The
 // first messages are had at once. Graph gives no order to a listing of changes,
 // and begins with the newest, mostly: what it gives is put in order block by
-// block, of Config.Block messages or a little more.
+// block, of Config.Block messages or a little more. The next block is read while
+// the messages of the one before are still being fetched.
 func (s *Source) List(ctx context.Context, folder sources.Folder, after sources.Cursor) (sources.Listing, error) {
 	doing := fmt.Sprintf("list folder %q", folder.Path)
 	ctx, done, err := s.bind(ctx, doing)
@@ -59,8 +60,61 @@ type listing struct {
 	// next leads to the next block, or end to what changes later.
 	next, end string
 
+	// ahead is the next block, once it is being read.
+	ahead *block
+
 	restarted bool
 	returned  bool
+}
+
+// block is the listing as it will be with its next block at hand.
+type block struct {
+	listing
+	err  error
+	read chan struct{} // closed when it has been read
+}
+
+// readAhead begins to read the next block, if little is left of the one at hand.
+func (l *listing) readAhead(most int) {
+	if l.next == "" || l.ahead != nil || len(l.block) > 2*most {
+		return
+	}
+	ctx, done, err := l.source.bind(context.Background(), l.doing)
+	if err != nil {
+		return // whoever asks for more is told
+	}
+	b := &block{listing: *l, read: make(chan struct{})}
+	b.link, b.done, b.block = l.next, nil, nil
+	l.ahead = b
+	go func() {
+		defer done()
+		defer close(b.read)
+		b.err = b.load(ctx)
+	}()
+}
+
+// advance goes on to the next block.
+func (l *listing) advance(ctx context.Context) error {
+	if b := l.ahead; b != nil {
+		select {
+		case <-b.read:
+		case <-ctx.Done():
+			return l.source.explain(l.doing, context.Cause(ctx))
+		}
+		l.ahead = nil
+		if b.err == nil {
+			*l = b.listing
+			return nil
+		}
+		// It is asked for once more, by who needs it now.
+	}
+	before := *l
+	l.link, l.done = l.next, nil
+	err := l.load(ctx)
+	if err != nil {
+		*l = before
+	}
+	return err
 }
 
 // load reads the block that link leads to.
@@ -166,10 +220,7 @@ func (l *listing) Next(ctx context.Context, most int) ([]sources.Ref, error) {
 	}
 	defer done()
 	for len(l.block) == 0 && l.next != "" {
-		before := *l
-		l.link, l.done = l.next, nil
-		if err := l.load(ctx); err != nil {
-			*l = before
+		if err := l.advance(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -182,6 +233,7 @@ func (l *listing) Next(ctx context.Context, most int) ([]sources.Ref, error) {
 		l.done = append(l.done, hash(ref.Key))
 	}
 	l.returned = true
+	l.readAhead(max(most, 1))
 	return slices.Clip(refs), nil
 }
 

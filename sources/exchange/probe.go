@@ -55,21 +55,56 @@ func (s *Source) probeSignIn(ctx context.Context, report func(sources.Step)) (gr
 		step.Detail = "Entra has given a token"
 	default:
 		step.Detail = fmt.Sprintf("application %s, tenant %s; token until %s", grant.App, grant.TenantID, grant.Expires.UTC().Format(time.RFC3339))
-		if expires := s.client.CertificateExpires(); !expires.IsZero() {
-			step.Detail += "; certificate until " + expires.UTC().Format(time.DateOnly)
-			if time.Until(expires) < warnBefore {
-				step.Detail += ", which is soon: renew it"
-			}
-		}
+	}
+	if step.Err != nil {
+		report(step)
+		return grant, false
+	}
+	proof, err := s.client.Proof(ctx)
+	switch {
+	case err != nil:
+		step.Detail += fmt.Sprintf("; until when the client secret is valid cannot be asked now: %v", err)
+	case !proof.Expires.IsZero():
+		step.Detail += "; " + proof.Kind + " until " + proof.Expires.UTC().Format(time.DateOnly)
 	}
 	report(step)
-	return grant, step.Err == nil
+	return grant, s.probeProof(proof, report)
+}
+
+// probeProof says when what the application signs in with ends soon.
+func (s *Source) probeProof(proof graph.Proof, report func(sources.Step)) bool {
+	left := time.Until(proof.Expires)
+	if proof.Expires.IsZero() || left > warnBefore {
+		return true
+	}
+	what, end := "the "+proof.Kind, proof.Expires.UTC().Format(time.DateOnly)
+	if proof.Name != "" {
+		what += fmt.Sprintf(" %q", proof.Name)
+	}
+	const renew = "before then make a second one, which is valid beside it, and configure that (docs/exchange-online.md, Renewing without a gap)"
+	if left <= 0 {
+		// The token is older than that.
+		report(sources.Step{Name: "sign-in", Err: s.failure(sources.SignIn, "sign in", fmt.Errorf("%s expired on %s", what, end)).
+			WithRemedy("make a new one, and configure that (docs/exchange-online.md, Renewing without a gap)")})
+		return false
+	}
+	when := "today"
+	switch days := int(left / (24 * time.Hour)); days {
+	case 0:
+	case 1:
+		when = "in 1 day, on " + end
+	default:
+		when = fmt.Sprintf("in %d days, on %s", days, end)
+	}
+	report(sources.Step{Name: "warning", Detail: what + " expires " + when + ": " + renew})
+	return true
 }
 
 const (
 	// maxSkew is by how much the clock may differ. Entra takes five minutes.
 	maxSkew = 4 * time.Minute
-	// warnBefore is how long before its end a certificate is said to end soon.
+	// warnBefore is how long before its end a certificate or secret is said to end
+	// soon.
 	warnBefore = 30 * 24 * time.Hour
 )
 

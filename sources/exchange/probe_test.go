@@ -20,6 +20,9 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
 	"postroom/internal/graph"
 	"postroom/internal/graphtest"
 	"postroom/internal/secret"
@@ -146,6 +149,90 @@ func TestCheck(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestCheckOfAnEndingSecret: where the application may read its registration, the
+// check says when its secret ends; where it may not, there is no word of it.
+func TestCheckOfAnEndingSecret(t *testing.T) {
+	day := 24 * time.Hour
+	for name, row := range map[string]struct {
+		roles  []string
+		secret graphtest.Secret
+		words  []string
+		warned bool
+		failed bool
+	}{
+		"may not":       {[]string{"Mail.ReadWrite"}, graphtest.Secret{Expires: time.Now().Add(3 * day)}, nil, false, false},
+		"long to come":  {[]string{"Mail.ReadWrite", "Application.Read.All"}, graphtest.Secret{Expires: time.Date(2199, 5, 6, 0, 0, 0, 0, time.UTC)}, []string{"client secret until 2199-05-06"}, false, false},
+		"soon":          {[]string{"Mail.ReadWrite", "Application.ReadWrite.OwnedBy"}, graphtest.Secret{Name: "postroom 2027", Expires: time.Now().Add(12*day + time.Hour)}, []string{`the client secret "postroom 2027" expires in 12 days, on `, "Renewing without a gap"}, true, false},
+		"tomorrow":      {[]string{"Mail.ReadWrite", "Application.Read.All"}, graphtest.Secret{Expires: time.Now().Add(day + time.Hour)}, []string{"the client secret expires in 1 day, on "}, true, false},
+		"today":         {[]string{"Mail.ReadWrite", "Application.Read.All"}, graphtest.Secret{Expires: time.Now().Add(time.Hour)}, []string{"the client secret expires today: "}, true, false},
+		"not its begin": {[]string{"Mail.ReadWrite", "Directory.Read.All"}, graphtest.Secret{Unhinted: true, Expires: time.Now().Add(5*day + time.Hour)}, []string{"expires in 5 days"}, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMailbox(t, graphtest.Options{})
+			row.secret.Value = m.server.ClientSecret()
+			m.server.ChangeApp(func(a *graphtest.App) {
+				a.Roles = row.roles
+				a.Secrets = []graphtest.Secret{{Value: "Another~8Q.secret", Expires: time.Now().Add(day)}, row.secret}
+			})
+			text, last := probe(t, m.config(sourcetest.Setup{}))
+			if last.Err != nil || last.Name != "disposition" {
+				t.Errorf("%s", text)
+			}
+			if warned := strings.Contains(text, "warning: "); warned != row.warned || row.words == nil && strings.Contains(text, "secret") {
+				t.Errorf("warned %v:\n%s", warned, text)
+			}
+			for _, word := range row.words {
+				if !strings.Contains(text, word) {
+					t.Errorf("%q is not said:\n%s", word, text)
+				}
+			}
+			for _, hidden := range []string{row.secret.Value, row.secret.Value[:3], "Another", "Ano"} {
+				if strings.Contains(text, hidden) {
+					t.Errorf("of the secret is said:\n%s", text)
+				}
+			}
+		})
+	}
+}
+
+// The directory may be in trouble: then that is said, and the rest is checked.
+func TestCheckWithoutTheDirectory(t *testing.T) {
+	m := newMailbox(t, graphtest.Options{})
+	m.server.ChangeApp(func(a *graphtest.App) { a.Roles = append(a.Roles, "Application.Read.All") })
+	m.server.Inject("application", -1, graphtest.Fault{Kind: graphtest.FaultUnavailable})
+	text, last := probe(t, m.config(sourcetest.Setup{}))
+	if last.Err != nil || last.Name != "disposition" || !strings.Contains(text, "cannot be asked now: ") {
+		t.Error(text)
+	}
+}
+
+// The service says once a day that a secret ends soon.
+func TestEndingSecretIsLogged(t *testing.T) {
+	m := newMailbox(t, graphtest.Options{})
+	m.server.ChangeApp(func(a *graphtest.App) {
+		a.Roles = append(a.Roles, "Application.Read.All")
+		a.Secrets[0].Expires, a.Secrets[0].Name = time.Now().Add(29*24*time.Hour), "postroom 2027"
+	})
+	core, logs := observer.New(zap.InfoLevel)
+	cfg := m.config(sourcetest.Setup{})
+	cfg.Log = zap.New(core)
+	for range 2 {
+		source := open(t, cfg)
+		for range 2 {
+			if _, err := source.Folders(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	said := logs.FilterMessage("the client secret of the application expires soon: renew it")
+	if said.Len() != 1 || said.All()[0].ContextMap()["name"] != "postroom 2027" || said.All()[0].ContextMap()["expires"] == nil {
+		t.Errorf("%v", logs.All())
+	}
+	if n := m.server.Counts()["application"]; n != 1 {
+		t.Errorf("asked %d times", n)
 	}
 }
 

@@ -81,9 +81,16 @@ var (
 // ErrClosed is returned by calls on a Source that has been closed.
 var ErrClosed = errors.New("the source is closed")
 
-// inFlight is how many requests one call has under way at most: as many as
-// Exchange Online takes for an application and a mailbox.
-const inFlight = 4
+const (
+	// inFlight is how many requests are under way at most: as many as Exchange
+	// Online takes for an application and a mailbox. The lane of the mailbox holds
+	// that.
+	inFlight = 4
+	// asking is how many messages one call has in hand: some more, so that there
+	// is always one to take the turn that comes free. Who has just read an answer
+	// has still to hand it on.
+	asking = inFlight + 2
+)
 
 // Open returns the mailbox. It reads the files of the credentials, but makes no
 // connection.

@@ -10,7 +10,7 @@ import (
 // error, or why it has not called all.
 func together(ctx context.Context, n int, do func(i int) error) error {
 	group, inner := errgroup.WithContext(ctx)
-	group.SetLimit(inFlight)
+	group.SetLimit(asking)
 	called := 0
 	for called < n && inner.Err() == nil {
 		i := called

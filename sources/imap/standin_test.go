@@ -97,6 +97,18 @@ func TestStandIn(t *testing.T) {
 	if err != nil || settled != len(keys) {
 		t.Errorf("%d of %d settled, %v", settled, len(keys), err)
 	}
+	// What is gone by now is settled as well: somebody has moved it, or an earlier
+	// try has.
+	settled = 0
+	err = s.Settle(ctx, folders[0], keys, sources.Action{Verb: sources.Move, Target: target}, func(_ string, err error) {
+		if err != nil {
+			t.Error(err)
+		}
+		settled++
+	})
+	if err != nil || settled != len(keys) {
+		t.Errorf("gone: %d of %d settled, %v", settled, len(keys), err)
+	}
 	told := make(chan error, 1)
 	if listing, err = s.List(ctx, folders[0], listing.Cursor(nil)); err != nil || listing.Remaining() != 0 {
 		t.Fatal(listing, err)

@@ -282,7 +282,7 @@ func TestWarnings(t *testing.T) {
 			"config.yaml:4:54: password: secret written in clear; better ${env:NAME} or ${file:PATH}\nconfig.yaml:8:15: password: secret written in clear; better ${env:NAME} or ${file:PATH}\n"},
 		{"clear proxy", head + "proxy: http://user:hunter2-marker@proxy:3128\n", "config.yaml:1:1: no sources; nothing will be filed\nconfig.yaml:3:8: proxy: secret written in clear; better ${env:NAME} or ${file:PATH}\n"},
 		{"proxy by reference", head + "proxy: http://user:${env:BOX_PASSWORD}@proxy:3128\n", "config.yaml:1:1: no sources; nothing will be filed\n"},
-		{"id of a secret", head + "credentials:\n  - name: corp\n    type: entra\n    tenant_id: t\n    client_id: 22222222-2222-2222-2222-222222222222\n    client_secret: ${file:id}\n",
+		{"id of a secret", head + "credentials:\n  - name: corp\n    type: entra\n    tenant_id: contoso.com\n    client_id: 22222222-2222-2222-2222-222222222222\n    client_secret: ${file:id}\n",
 			"config.yaml:1:1: no sources; nothing will be filed\nconfig.yaml:8:20: client_secret: has the shape of an id; a secret has an id and a value, and only its Value signs in\n"},
 		{"status", head + "status: {listen: '[::1]:8460'}\n", "config.yaml:1:1: no sources; nothing will be filed\nconfig.yaml:3:1: status: not built yet; it does nothing\n"},
 		{"all disabled", head + box + "sources: [{name: a, type: imap, credentials: box, server: x, enabled: false}]\n", "config.yaml:1:1: no source is enabled; nothing will be filed\n"},

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 
@@ -55,6 +56,11 @@ func credentialTypes() []Driver {
 	}
 }
 
+// domainExpression matches a DNS name of two labels or more.
+var domainExpression = regexp.MustCompile(`(?i)^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])$`)
+
+const tenantAllowed = "allowed: the Directory (tenant) ID, such as 11111111-1111-1111-1111-111111111111, or one of the tenant's domains, such as NAME.onmicrosoft.com"
+
 // CheckOptions implements [sources.Checker].
 func (e *Entra) CheckOptions() []sources.Problem {
 	var problems []sources.Problem
@@ -77,11 +83,23 @@ func (e *Entra) CheckOptions() []sources.Problem {
 		rule("client_secret", secret, false, !application, flow)
 		rule("client_certificate", certificate, false, !application, flow)
 	}
-	if secret && certificate {
-		rule("client_secret", true, false, true, "credentials with client_certificate")
+	const choice = "an application proves itself with client_secret or with client_certificate"
+	switch {
+	case e.Flow != "client_credentials":
+	case secret && certificate:
+		for key, other := range map[string]string{"client_secret": "client_certificate", "client_certificate": "client_secret"} {
+			problems = append(problems, sources.Problem{Key: key, Message: key + ": beside " + other + "; " + choice + ": leave one of the two out"})
+		}
+	case !secret && !certificate:
+		problems = append(problems, sources.Problem{Key: "client_secret", Message: "missing key \"client_secret\" or \"client_certificate\"; " + choice + ": add one of the two"})
 	}
-	if e.Flow == "client_credentials" && !certificate {
-		rule("client_secret", secret, true, false, "flow: client_credentials without client_certificate")
+	switch tenant := strings.ToLower(e.TenantID); {
+	case tenant == "" || e.Flow == "device_code":
+	case slices.Contains([]string{"common", "organizations", "consumers"}, tenant):
+		problems = append(problems, sources.Problem{Key: "tenant_id",
+			Message: "tenant_id: stands for many tenants, and an application that signs in by itself does so in one; " + tenantAllowed})
+	case !guidExpression.MatchString(tenant) && !domainExpression.MatchString(tenant):
+		problems = append(problems, sources.Problem{Key: "tenant_id", Message: "tenant_id: is neither an id nor a domain; " + tenantAllowed})
 	}
 	if secret && guidExpression.MatchString(e.ClientSecret.Reveal()) {
 		problems = append(problems, sources.Problem{Key: "client_secret", Warning: true,

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/mail"
 	"net/netip"
 	"net/url"
@@ -254,6 +255,8 @@ const maxCertificates = 16 << 20
 func readCertificates(path string) error {
 	pem, _, err := readFile(path, maxCertificates)
 	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return nil // only what it is for fails with it, when it is opened
 	case err != nil:
 		return fmt.Errorf("names a file that cannot be read: %w", reason(err))
 	case len(pem) > maxCertificates:

@@ -15,7 +15,7 @@ func TestNoValueIsShown(t *testing.T) {
 	const password = "hunter2-marker"
 	credentials := func(body string) string { return head + "credentials:\n  - name: box\n    type: password\n" + body }
 	entra := func(body string) string {
-		return head + "credentials:\n  - name: corp\n    type: entra\n    tenant_id: t\n    client_id: 22222222-2222-2222-2222-222222222222\n" + body
+		return head + "credentials:\n  - name: corp\n    type: entra\n    tenant_id: contoso.com\n    client_id: 22222222-2222-2222-2222-222222222222\n" + body
 	}
 	source := func(body string) string {
 		return head + box + "sources:\n  - {name: one, type: imap, credentials: box, " + body + "}\n"

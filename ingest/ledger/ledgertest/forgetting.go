@@ -126,6 +126,7 @@ var forgetTests = []test{
 		was := f.document("doc")
 		next := was
 		next.Source, next.Title, next.Location, next.Description = "formerly", "another", "s/another", [32]byte{6}
+		next.SHA256 = [32]byte{8}
 		next.MessageID, next.Likeness = "<one@host>", ledger.Likeness{Content: [32]byte{1}, Strict: [32]byte{2}, Original: true}
 		for range 2 {
 			f.ok(f.l.Refile(f.Context(), next))
@@ -158,8 +159,13 @@ var forgetTests = []test{
 		if got := f.document("doc"); got != want || len(refiling(ledger.DocumentQuery{})) != 0 {
 			f.Fatalf("document is\n%+v, want\n%+v", got, want)
 		}
+		for sum, want := range map[[32]byte]int{{7}: 0, {8}: 1} {
+			if got, err := f.l.Like(f.Context(), "s", sum, [32]byte{}, ""); err != nil || len(got) != want {
+				f.Fatalf("like %v: %+v, %v", sum[0], got, err)
+			}
+		}
 		f.advance(f.lease("s", "inbox"), e, ledger.Settled)
-		if got := f.entry(e); got.Title != "another" || got.Location != "s/another" || got.MessageID != "<1@host>" {
+		if got := f.entry(e); got.SHA256 != [32]byte{7} || got.Title != "another" || got.Location != "s/another" || got.MessageID != "<1@host>" {
 			f.Fatalf("entry is %+v", got)
 		}
 		if got := f.entry(same); got.Title != "the same" || got.Location != "s/another" {
