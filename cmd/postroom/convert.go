@@ -21,7 +21,6 @@ import (
 	"postroom/ingest/document"
 	"postroom/ingest/message"
 	"postroom/ingest/outlook"
-	"postroom/ingest/outlook/cfb"
 	"postroom/ingest/spool"
 	"postroom/internal/durable"
 	"postroom/sources"
@@ -56,7 +55,7 @@ func newConvert() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "convert [flags] IN OUT", Short: "Convert between .eml and Outlook's .msg, offline", Args: cobra.ExactArgs(2),
 		Long: `Converts messages to the other format, or to that of --to. What a file holds decides
-which format it has, not its name. From .msg to .eml is not built yet.
+which format it has, not its name.
 
 IN is a file, - for standard input, or a folder. Of a folder its tree of *.eml and *.msg
 (--all: every file) is written under OUT with the same names, the ending replaced, or
@@ -463,19 +462,17 @@ func (c *converter) convert(ctx context.Context, j convertJob, in *convertInput,
 
 // checkMsg returns an error if a compound file is no message.
 func checkMsg(in io.ReaderAt, size int64) error {
-	f, err := cfb.Open(in, size)
-	if err != nil {
-		return err
-	}
-	if f.Root.Entry("__properties_version1.0") == nil { // MS-OXMSG 2.4
-		return errors.New("is a compound file, but no message")
-	}
-	return nil
+	_, err := outlook.Open(in, size)
+	return err
 }
 
 // toMail writes the message that a file in Outlook's format holds as mail.
 func toMail(ctx context.Context, in io.ReaderAt, size int64, w io.Writer) (outlook.Report, error) {
-	return outlook.Report{}, errors.New("from .msg to .eml: not built yet")
+	f, err := outlook.Open(in, size)
+	if err != nil {
+		return outlook.Report{}, err
+	}
+	return f.WriteMail(ctx, w)
 }
 
 func (r *converted) report(of outlook.Report, size int64) {

@@ -460,26 +460,12 @@ func TestConvertSeparated(t *testing.T) {
 	}
 }
 
-// outlookIsRead says that messages in Outlook's format can be converted.
-const outlookIsRead = false
-
 func TestConvertToMail(t *testing.T) {
 	const raw = "From: Orders <orders@example.com>\r\nTo: office@example.com\r\nSubject: Ten boxes\r\nDate: Mon, 5 Jan 2026 10:00:00 +0100\r\nMessage-ID: <1@example.com>\r\n" +
 		"MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nGrüße\r\n" +
 		"--b\r\nContent-Type: application/pdf; name=order.pdf\r\nContent-Disposition: attachment; filename=order.pdf\r\n\r\n%PDF-1.7\r\n--b--\r\n"
 	in := put(t, map[string]string{"a.msg": msgOf(t, raw), "sub/b.MSG": msgOf(t, order), "c.eml": calendar})
 	at := func(name string) string { return filepath.Join(in, name) }
-	if !outlookIsRead {
-		for _, args := range [][]string{{at("a.msg"), at("x")}, {"--separate-attachments", at("a.msg"), at("x")}} {
-			if r := postroom(t, "", append([]string{"convert"}, args...)...); r.status != 1 || !strings.Contains(r.err, "not built yet") {
-				t.Errorf("%+v", r)
-			}
-		}
-		if got := names(below(t, in)); got != "a.msg c.eml sub/ sub/b.MSG" {
-			t.Errorf("there are %s", got)
-		}
-		return
-	}
 	// In a tree each becomes what it is not.
 	out := filepath.Join(t.TempDir(), "out")
 	c, _ := convertJSON(t, 0, in, out)
