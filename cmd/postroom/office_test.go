@@ -52,9 +52,9 @@ func newOffice(t *testing.T, options dovecot.Options) *office {
 // configure writes the configuration; source are the lines of the source.
 func (o *office) configure(source string) {
 	o.t.Helper()
-	server, typ := o.server.IMAPS(), "type: imap"
+	address, typ := (*dovecot.Server).IMAPS, "type: imap"
 	if rest, ok := strings.CutPrefix(source, "type: pop3"); ok {
-		server, typ, source = o.server.POP3S(), "type: pop3", rest
+		address, typ, source = (*dovecot.Server).POP3S, "type: pop3", rest
 	}
 	source = strings.ReplaceAll(strings.TrimSpace(source), "\n", "\n    ")
 	text := fmt.Sprintf(`version: 1
@@ -71,7 +71,7 @@ sources:
     %s
 `, typ, source)
 	if !strings.Contains(source, "server:") {
-		text = strings.TrimRight(text, "\n") + fmt.Sprintf("\n    server: %s\n    ca_file: %s\n", server, o.server.CAFile())
+		text = strings.TrimRight(text, "\n") + fmt.Sprintf("\n    server: %s\n    ca_file: %s\n", address(o.server), o.server.CAFile())
 	}
 	if err := os.WriteFile(filepath.Join(o.dir, "config.yaml"), []byte(text), 0o600); err != nil {
 		o.t.Fatal(err)

@@ -2,6 +2,7 @@ package message
 
 import (
 	"io"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -9,10 +10,14 @@ import (
 // TestShortText: a part has the same content and text whatever was read before,
 // by others too.
 func TestShortText(t *testing.T) {
-	m := mustRead(t, "Content-Type: multipart/mixed; boundary=b\r\n\r\n"+
-		"--b\r\nContent-Type: text/html; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\n77u/R3LDvMOfZQ==\r\n"+
-		"--b\r\nContent-Type: text/plain; charset=iso-8859-1\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nGr=FC=DFe\r\n"+
-		"--b\r\nContent-Type: text/plain\r\n\r\na\r\nbegin 644 a\r\n#0V%T\r\n`\r\nend\r\nb\r\n--b--\r\n", Limits{})
+	raw := "Content-Type: multipart/mixed; boundary=b\r\n\r\n" +
+		"--b\r\nContent-Type: text/html; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\n77u/R3LDvMOfZQ==\r\n" +
+		"--b\r\nContent-Type: text/plain; charset=iso-8859-1\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nGr=FC=DFe\r\n" +
+		"--b\r\nContent-Type: text/plain\r\n\r\na\r\nbegin 644 a\r\n#0V%T\r\n`\r\nend\r\nb\r\n--b--\r\n"
+	m, err := Read(t.Context(), strings.NewReader(raw), int64(len(raw)), Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	want := []struct{ content, text, charset string }{
 		{"\ufeffGrüße", "Grüße", "utf-8"},
 		{"Gr\xfc\xdfe", "Grüße", "iso-8859-1"},
