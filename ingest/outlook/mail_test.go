@@ -287,13 +287,11 @@ func (c *comparison) raw(m *message.Message, r message.Range) []byte {
 }
 
 func (c *comparison) texts(path string, l, k *message.Layout) {
-	plain := l.Plain
-	if plain == nil && l.HTML == nil && l.Other != nil {
-		plain = l.Other
+	if l.Plain == nil && l.HTML == nil && l.Other != nil {
 		c.except(exEnriched)
 		return
 	}
-	a, b := c.text(c.was, plain), c.text(c.is, k.Plain)
+	a, b := c.text(c.was, l.Plain), c.text(c.is, k.Plain)
 	html, rich := c.text(c.was, l.HTML), c.text(c.is, k.HTML)
 	switch {
 	case a == b:
