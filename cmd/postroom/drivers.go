@@ -11,6 +11,7 @@ import (
 	"postroom/ingest"
 	"postroom/ingest/document"
 	"postroom/internal/graph"
+	"postroom/internal/oauth"
 	"postroom/internal/secret"
 	"postroom/sources"
 	"postroom/sources/exchange"
@@ -58,23 +59,14 @@ func drivers() map[string]driver {
 			options: func() any { return new(imap.Options) },
 			open: func(s *config.Source, log *zap.Logger) (sources.Source, error) {
 				o := s.Options.(*imap.Options)
-				tokens, err := openTokens(s, o.Server)
-				if err != nil {
-					return nil, fmt.Errorf("%s: %w", s.Position, err)
-				}
-				user, password := signIn(s)
-				src, err := imap.Open(imap.Config{
-					Options: *o, Name: s.Name,
-					Username: user, Password: password, Tokens: tokens,
-					AfterFiling: sources.Verb(s.AfterFiling), Log: log,
+				return withTokens(s, o.Server, func(tokens oauth.TokenSource) (sources.Source, error) {
+					user, password := signIn(s)
+					return imap.Open(imap.Config{
+						Options: *o, Name: s.Name,
+						Username: user, Password: password, Tokens: tokens,
+						AfterFiling: sources.Verb(s.AfterFiling), Log: log,
+					})
 				})
-				if err != nil {
-					if tokens != nil {
-						tokens.Close()
-					}
-					return nil, fmt.Errorf("%s: %w", s.Position, err)
-				}
-				return src, nil
 			},
 			fit: func(options any, m *ingest.Mailbox) {
 				o := options.(*imap.Options)
@@ -84,16 +76,15 @@ func drivers() map[string]driver {
 		"pop3": {
 			options: func() any { return new(pop3.Options) },
 			open: func(s *config.Source, log *zap.Logger) (sources.Source, error) {
-				user, password := signIn(s)
-				src, err := pop3.Open(pop3.Config{
-					Options: *s.Options.(*pop3.Options), Name: s.Name,
-					Username: user, Password: password,
-					AfterFiling: sources.Verb(s.AfterFiling), Log: log,
+				o := s.Options.(*pop3.Options)
+				return withTokens(s, o.Server, func(tokens oauth.TokenSource) (sources.Source, error) {
+					user, password := signIn(s)
+					return pop3.Open(pop3.Config{
+						Options: *o, Name: s.Name,
+						Username: user, Password: password, Tokens: tokens,
+						AfterFiling: sources.Verb(s.AfterFiling), Log: log,
+					})
 				})
-				if err != nil {
-					return nil, fmt.Errorf("%s: %w", s.Position, err)
-				}
-				return src, nil
 			},
 			fit: func(any, *ingest.Mailbox) {}, // one folder, one session
 		},

@@ -16,7 +16,7 @@ import (
 	"postroom/sources/exchange"
 )
 
-// mailTokens are the tokens with which a source of IMAP signs in, from credentials
+// mailTokens are the tokens with which a source of IMAP or POP3 signs in, from credentials
 // of type entra. Its errors have their class and remedy.
 type mailTokens struct {
 	resource *graph.Resource
@@ -41,6 +41,23 @@ func openTokens(s *config.Source, server string) (oauth.TokenSource, error) {
 		return nil, fmt.Errorf("open source %s: %w", s.Name, e)
 	}
 	return &mailTokens{client.Resource(client.MailScope(hostOf(server)), "Exchange Online"), client, s.Mailbox}, nil
+}
+
+// withTokens opens a source, with tokens for the server if its credentials are of
+// type entra. It closes these if that fails.
+func withTokens(s *config.Source, server string, open func(oauth.TokenSource) (sources.Source, error)) (sources.Source, error) {
+	tokens, err := openTokens(s, server)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.Position, err)
+	}
+	src, err := open(tokens)
+	if err != nil {
+		if tokens != nil {
+			tokens.Close()
+		}
+		return nil, fmt.Errorf("%s: %w", s.Position, err)
+	}
+	return src, nil
 }
 
 // hostOf returns the host of a server as it stands in a URL.

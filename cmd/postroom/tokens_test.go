@@ -68,8 +68,12 @@ credentials:
 sources:
 `, m.cloud.Tenant(), m.cloud.ClientID(), m.cloud.AuthorityURL(), m.cloud.GraphURL())
 	for i, s := range sources {
-		text += fmt.Sprintf("  - name: office%d\n    type: imap\n    credentials: contoso\n    server: %s\n    ca_file: %s\n    %s\n",
-			i, m.server.IMAPS(), m.server.CAFile(), strings.ReplaceAll(strings.TrimSpace(s), "\n", "\n    "))
+		typ, server := "imap", m.server.IMAPS()
+		if rest, ok := strings.CutPrefix(s, "type: pop3\n"); ok {
+			typ, server, s = "pop3", m.server.POP3S(), rest
+		}
+		text += fmt.Sprintf("  - name: office%d\n    type: %s\n    credentials: contoso\n    server: %s\n    ca_file: %s\n    %s\n",
+			i, typ, server, m.server.CAFile(), strings.ReplaceAll(strings.TrimSpace(s), "\n", "\n    "))
 	}
 	for name, text := range map[string]string{"config.yaml": text, "ca.pem": string(m.cloud.CAPEM())} {
 		if err := os.WriteFile(filepath.Join(m.dir, name), []byte(text), 0o600); err != nil {
@@ -131,6 +135,40 @@ func TestFilesByToken(t *testing.T) {
 	if n := m.cloud.TokensIssued(); n != 2 {
 		t.Errorf("%d tokens after one was revoked, want 2", n)
 	}
+}
+
+// The same over POP3, where each poll signs in.
+func TestFilesByTokenOverPOP3(t *testing.T) {
+	m := newModern(t, 74, time.Hour)
+	m.cloud.ChangeApp(func(a *graphtest.App) { a.Roles = []string{"POP.AccessAsApp"} })
+	m.configure("type: pop3\nmailbox: office\nafter_filing: delete")
+	r := m.run("check")
+	if r.status != 0 {
+		t.Errorf("check: status %d\n%s%s", r.status, r.out, r.err)
+	}
+	contains(t, r.out, "it has POP.AccessAsApp", "signed in as office by OAUTHBEARER")
+	mail := mailgen.New(7, mailgen.Small())
+	for n := range 2 {
+		for range 5 {
+			m.send("INBOX", mail.Next().Raw)
+		}
+		if s := m.once()[0]; s.Filed != 5 || s.Failed != 0 || s.Error != "" {
+			t.Errorf("%+v", s)
+		}
+		if n == 0 {
+			m.cloud.RevokeTokens()
+		}
+	}
+	m.judge()
+	if n := m.cloud.TokensIssued(); n < 2 {
+		t.Errorf("%d tokens, though one was revoked", n)
+	}
+	m.configure("type: pop3\nmailbox: other")
+	r = m.run("check")
+	if r.status != 1 {
+		t.Errorf("check: status %d", r.status)
+	}
+	contains(t, r.out, "Set-CASMailbox -Identity other -PopEnabled $true")
 }
 
 // A token that is about to end is renewed for the next sign-in; connections go on.

@@ -3,10 +3,6 @@ package imap
 import (
 	"context"
 	"errors"
-	"fmt"
-	"regexp"
-	"slices"
-	"strings"
 
 	goimap "github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
@@ -137,9 +133,6 @@ func (s *Source) hide(text string) string {
 	return text
 }
 
-// imapRole is the permission of an application for IMAP.
-const imapRole = "IMAP.AccessAsApp"
-
 // claims are those of the token that was last signed in with.
 func (s *Source) claims() oauth.Claims {
 	if signed := s.signed.Load(); signed != nil {
@@ -148,57 +141,20 @@ func (s *Source) claims() oauth.Claims {
 	return oauth.Claims{}
 }
 
-// lacksRole reports whether the token says that the application has no permission
-// for IMAP.
-func lacksRole(c oauth.Claims) bool { return c.Known && !slices.Contains(c.Roles, imapRole) }
-
 // noRole has the token replaced if the mailbox is not opened for want of a role,
 // which another token may carry by now.
 func (s *Source) noRole(ctx context.Context) {
-	if signed := s.signed.Load(); signed != nil && lacksRole(oauth.ReadClaims(signed.token)) {
+	if signed := s.signed.Load(); signed != nil && oauth.IMAP.Lacks(oauth.ReadClaims(signed.token)) {
 		s.cfg.Tokens.Refused(ctx, signed.token)
 	}
 }
 
-// word is what PowerShell takes as it is.
-var word = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.@_+-]*$`)
-
-func argument(text string) string {
-	if word.MatchString(text) {
-		return text
-	}
-	return "'" + strings.ReplaceAll(text, "'", "''") + "'"
-}
-
-// tokenRemedy says what an application needs in Exchange Online. Which of it is
-// missing the server does not tell.
-func (s *Source) tokenRemedy() string {
-	c := s.claims()
-	if lacksRole(c) {
-		return fmt.Sprintf("the token has no permission %s: Entra admin center, App registrations, API permissions: add Office 365 Exchange Online "+
-			"(APIs my organization uses), Application permissions (not Delegated), %s, and Grant admin consent; those of Microsoft Graph do not count here", imapRole, imapRole)
-	}
-	app, object := "CLIENT_ID", "OBJECT_ID"
-	if word.MatchString(c.App) && word.MatchString(c.Object) {
-		app, object = c.App, c.Object
-	}
-	mailbox := argument(s.cfg.Username)
-	return fmt.Sprintf("check mailbox; with Exchange Online, run in its PowerShell what is missing of: New-ServicePrincipal -AppId %s -ObjectId %s "+
-		"(once; the object id is that of the enterprise application, not of the registration); "+
-		"Add-MailboxPermission -Identity %s -User %s -AccessRights FullAccess; Set-CASMailbox -Identity %s -ImapEnabled $true; it takes up to an hour",
-		app, object, mailbox, object, mailbox)
-}
+// tokenRemedy says what an application needs in Exchange Online.
+func (s *Source) tokenRemedy() string { return oauth.IMAP.Remedy(s.cfg.Username, s.claims()) }
 
 // probeTokens checks where tokens come from, and reports whether all is well.
 func (s *Source) probeTokens(ctx context.Context, report func(sources.Step)) bool {
-	prober, ok := s.cfg.Tokens.(oauth.Prober)
-	if !ok {
-		return true
-	}
-	well := true
-	prober.Probe(ctx, func(name, detail string, err error) {
-		well = well && err == nil
+	return oauth.Probe(ctx, s.cfg.Tokens, func(name, detail string, err error) {
 		report(sources.Step{Name: name, Detail: detail, Err: err})
 	})
-	return well
 }

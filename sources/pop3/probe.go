@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"postroom/internal/oauth"
 	"postroom/sources"
 )
 
@@ -16,6 +17,11 @@ func (s *Source) Probe(ctx context.Context, report func(sources.Step)) {
 		return
 	}
 	defer done()
+	if s.cfg.Tokens != nil && !oauth.Probe(ctx, s.cfg.Tokens, func(name, detail string, err error) {
+		report(sources.Step{Name: name, Detail: detail, Err: err})
+	}) {
+		return
+	}
 	addrs, err := s.host.Lookup(ctx)
 	if err != nil {
 		report(sources.Step{Name: "name", Err: s.explain("look up the server", err)})

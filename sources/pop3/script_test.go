@@ -526,7 +526,7 @@ func TestSignIn(t *testing.T) {
 	token := func(t string) func(*pop3.Config) {
 		return func(c *pop3.Config) {
 			c.Password, c.TLS = secret.Value{}, "starttls"
-			c.Token = func(context.Context) (secret.Value, error) { return secret.New(t), nil }
+			c.Tokens = &tokens{give: []string{t}}
 		}
 	}
 	nothing := func(*pop3.Config) {}
@@ -541,11 +541,11 @@ func TestSignIn(t *testing.T) {
 		{"PLAIN", poptest.Conduct{}, nothing, "AUTH PLAIN AHVzZXIAc2VjcmV0", 0, ""},
 		{"USER", poptest.Conduct{Capabilities: alone}, nothing, "PASS secret", 0, ""},
 		{"no CAPA", poptest.Conduct{NoCAPA: true}, nothing, "PASS secret", 0, ""},
-		{"XOAUTH2", poptest.Conduct{}, token("t0ken"), "AUTH XOAUTH2 ", 0, ""},
+		{"XOAUTH2", poptest.Conduct{Capabilities: []string{"SASL XOAUTH2"}}, token("t0ken"), "AUTH XOAUTH2 ", 0, ""},
 		{"OAUTHBEARER", poptest.Conduct{Capabilities: []string{"SASL OAUTHBEARER"}}, token("t0ken"), "AUTH OAUTHBEARER ", 0, ""},
-		{"a bad token", poptest.Conduct{}, token("MARKER"), "AUTH XOAUTH2 ", sources.SignIn, "401"},
+		{"a bad token", poptest.Conduct{Capabilities: []string{"SASL XOAUTH2"}}, token("MARKER"), "AUTH XOAUTH2 ", sources.SignIn, "401"},
 		{"a bad token, OAUTHBEARER", poptest.Conduct{Capabilities: []string{"SASL OAUTHBEARER"}}, token("MARKER"), "AUTH OAUTHBEARER ", sources.SignIn, "401"},
-		{"a long token", poptest.Conduct{}, token("MARKER" + strings.Repeat("x", 2000)), "AUTH XOAUTH2", sources.SignIn, "401"},
+		{"a long token", poptest.Conduct{Capabilities: []string{"SASL XOAUTH2"}}, token("MARKER" + strings.Repeat("x", 2000)), "AUTH XOAUTH2", sources.SignIn, "401"},
 		{"no token wanted", poptest.Conduct{Capabilities: alone}, token("MARKER"), "CAPA", sources.Permanent, "XOAUTH2"},
 		{"no password wanted", poptest.Conduct{Capabilities: []string{"SASL XOAUTH2"}}, nothing, "CAPA", sources.Permanent, "use tls"},
 		{"a password with a line break", poptest.Conduct{}, func(c *pop3.Config) { c.Password = secret.New("MARKER\r\nDELE 1") }, "CAPA", sources.Permanent, "line break"},
@@ -567,10 +567,8 @@ func TestSignIn(t *testing.T) {
 		{"silence", poptest.Conduct{Greeting: "none"}, nothing, "", sources.Temporary, "does not speak first"},
 		{"the token cannot be had", poptest.Conduct{}, func(c *pop3.Config) {
 			c.TLS = "starttls"
-			c.Token = func(context.Context) (secret.Value, error) {
-				return secret.Value{}, sources.Errorf(sources.Permission, "no token today")
-			}
-		}, "CAPA", sources.Permission, "no token today"},
+			c.Tokens = &tokens{fails: sources.Errorf(sources.Permission, "no token today")}
+		}, "", sources.Permission, "no token today"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			server, s := misbehaving(t, row.conduct, letters(1), row.change)
@@ -643,8 +641,7 @@ func TestSTLS(t *testing.T) {
 	if _, err := pop3.Open(pop3.Config{Options: pop3.Options{Server: "x", TLS: "none"}}); err == nil {
 		t.Error("no encryption, though that is not permitted")
 	}
-	token := func(context.Context) (secret.Value, error) { return secret.New("t0ken"), nil }
-	if _, err := pop3.Open(pop3.Config{Options: pop3.Options{Server: "x", TLS: "none", AllowPlaintext: true}, Token: token}); err == nil {
+	if _, err := pop3.Open(pop3.Config{Options: pop3.Options{Server: "x", TLS: "none", AllowPlaintext: true}, Tokens: &tokens{give: []string{"t0ken"}}}); err == nil {
 		t.Error("a token is sent unencrypted")
 	}
 }

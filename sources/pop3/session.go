@@ -13,6 +13,8 @@ import (
 
 	"postroom/internal/deadline"
 	"postroom/internal/mailhost"
+	"postroom/internal/oauth"
+	"postroom/internal/secret"
 	"postroom/sources"
 )
 
@@ -35,6 +37,50 @@ type session struct {
 // connect opens a session. It reports the steps "tcp", "tls" and "sign-in" up to
 // the first that fails.
 func (s *Source) connect(ctx context.Context, report func(sources.Step)) (*session, error) {
+	if s.cfg.Tokens != nil {
+		return s.connectByToken(ctx, report)
+	}
+	return s.dial(ctx, secret.Value{}, report)
+}
+
+// connectByToken is connect with a token. If the server refuses it, it may have
+// been revoked: another is tried, once and on a new connection.
+func (s *Source) connectByToken(ctx context.Context, report func(sources.Step)) (*session, error) {
+	signInFailed := func(doing string, err error) (*session, error) {
+		err = s.explain(doing, err)
+		report(sources.Step{Name: "sign-in", Err: err})
+		return nil, err
+	}
+	token, err := s.cfg.Tokens.Token(ctx)
+	if err != nil {
+		return signInFailed("get a token", err)
+	}
+	refused := func(err error) bool { return sources.ClassOf(err) == sources.SignIn }
+	c, err := s.dial(ctx, token, func(step sources.Step) {
+		if !refused(step.Err) {
+			report(step)
+		}
+	})
+	if !refused(err) {
+		return c, err
+	}
+	s.cfg.Tokens.Refused(ctx, token)
+	fresh, tokenErr := s.cfg.Tokens.Token(ctx)
+	switch {
+	case tokenErr != nil:
+		return signInFailed("get another token", tokenErr)
+	case fresh.Reveal() == token.Reveal():
+		return signInFailed(signingIn, err)
+	}
+	return s.dial(ctx, fresh, func(step sources.Step) {
+		if step.Err != nil || step.Name == "sign-in" {
+			report(step)
+		}
+	})
+}
+
+// dial is connect with the token, if there are any.
+func (s *Source) dial(ctx context.Context, token secret.Value, report func(sources.Step)) (*session, error) {
 	limit := s.cfg.Timeouts.Connect
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no session within %v", limit))
 	defer cancel()
@@ -64,19 +110,24 @@ func (s *Source) connect(ctx context.Context, report func(sources.Step)) (*sessi
 	}
 	report(sources.Step{Name: "tls", Detail: detail})
 	s.announce(c.caps.loginDelay)
-	if err = s.signIn(ctx, c.client); err == nil {
+	how, err := s.signIn(c.client, token)
+	if err == nil {
 		// What a server offers may differ once it knows who asks.
 		err = c.askCapabilities()
 	}
 	if !stop() || err != nil {
 		raw.Close()
-		return fail("sign-in", signingIn, cause(ctx, err))
+		err = s.explain(signingIn, cause(ctx, err))
+		if e := (*sources.Error)(nil); s.cfg.Tokens != nil && errors.As(err, &e) && e.Class == sources.SignIn {
+			e.Remedy = oauth.POP3.Remedy(s.cfg.Username, oauth.ReadClaims(token))
+		}
+		return fail("sign-in", signingIn, err)
 	}
 	if err := bottom.End(); err != nil {
 		raw.Close()
 		return fail("sign-in", signingIn, lost(err))
 	}
-	report(sources.Step{Name: "sign-in", Detail: "signed in as " + s.cfg.Username})
+	report(sources.Step{Name: "sign-in", Detail: "signed in as " + s.cfg.Username + how})
 	s.log.Debug("session opened", zap.String("server", s.host.Addr()))
 	return c, nil
 }

@@ -1,31 +1,35 @@
 package pop3
 
 import (
-	"context"
+	"cmp"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 
 	"postroom/internal/mailhost"
+	"postroom/internal/oauth"
+	"postroom/internal/secret"
 )
 
 // maxInitial is how long a command may be that carries the first SASL response
 // (RFC 5034 4).
 const maxInitial = 253
 
-// signIn authenticates: by token if there is one, else by SASL PLAIN, or USER and
-// PASS where that is not offered. No error holds a secret, even if the server
-// repeats it.
-func (s *Source) signIn(ctx context.Context, c *client) error {
-	if strings.ContainsAny(s.cfg.Username, "\r\n\x00") {
-		return permanent("sign in", errors.New("the user name holds a line break or NUL"), "correct the user name of the credentials")
+// signIn authenticates: by the token if there is one, else by SASL PLAIN, or USER
+// and PASS where that is not offered. It returns what is to be said of how. No error
+// holds a secret, even if the server repeats it.
+func (s *Source) signIn(c *client, token secret.Value) (how string, err error) {
+	if strings.ContainsAny(s.cfg.Username, "\r\n\x00\x01") {
+		return "", permanent("sign in", errors.New("the user name holds a line break, NUL or another control character"), "correct the user name of the credentials")
 	}
-	if s.cfg.Token != nil {
-		return s.signInByToken(ctx, c)
+	if s.cfg.Tokens != nil {
+		return s.signInByToken(c, token)
 	}
+	return "", s.signInByPassword(c)
+}
+
+func (s *Source) signInByPassword(c *client) error {
 	password := s.cfg.Password.Reveal()
 	if strings.ContainsAny(password, "\r\n\x00") {
 		return permanent("sign in", errors.New("the password holds a line break or NUL"),
@@ -64,55 +68,30 @@ func (s *Source) noPassword(c *client) error {
 	return permanent("sign in", err, "ask the server's administrator how applications sign in")
 }
 
-func (s *Source) signInByToken(ctx context.Context, c *client) error {
-	secret, err := s.cfg.Token(ctx)
-	if err != nil {
-		return err
+// signInByToken authenticates with the token, and returns what is to be said of
+// how.
+func (s *Source) signInByToken(c *client, token secret.Value) (how string, err error) {
+	mechanism := oauth.Choose(c.caps.has)
+	if mechanism == "" && c.caps.known {
+		return "", permanent("sign in", fmt.Errorf("the server accepts no token on this connection: it offers neither %s nor %s", oauth.XOAuth2, oauth.OAuthBearer),
+			"check server; if it is the right one, it wants credentials of type password")
 	}
-	token := secret.Reveal()
-	// RFC 7628 3.1, and Google's and Microsoft's XOAUTH2, which came before.
-	mechanism, first, last := "XOAUTH2", "user="+s.cfg.Username+"\x01auth=Bearer "+token+"\x01\x01", ""
-	if !c.caps.has("XOAUTH2") && c.caps.has("OAUTHBEARER") {
-		name := strings.NewReplacer("=", "=3D", ",", "=2C").Replace(s.cfg.Username)
-		host, port := s.host.Name, s.host.Port
-		mechanism, last = "OAUTHBEARER", base64.StdEncoding.EncodeToString([]byte("\x01"))
-		first = fmt.Sprintf("n,a=%s,\x01host=%s\x01port=%s\x01auth=Bearer %s\x01\x01", name, bracketed(host), port, token)
-	} else if c.caps.known && !c.caps.has("XOAUTH2") {
-		return permanent("sign in", errors.New("the server accepts no token on this connection"),
-			"it offers neither XOAUTH2 nor OAUTHBEARER: use credentials of type password")
-	}
-	encoded := base64.StdEncoding.EncodeToString([]byte(first))
-	challenge, err := c.authenticate(mechanism, encoded, last)
+	attempt := oauth.New(cmp.Or(mechanism, oauth.XOAuth2), s.cfg.Username, s.host.Name, s.host.Port, token)
+	last := base64.StdEncoding.EncodeToString(attempt.Last)
+	challenge, err := c.authenticate(attempt.Mechanism, base64.StdEncoding.EncodeToString(attempt.First), last)
 	var refused *refusal
-	if errors.As(err, &refused) && refused.code == "" {
-		refused.code = "AUTH"
-		if said := tokenStatus(challenge); said != "" {
-			refused.text += " (" + said + ")"
+	if errors.As(err, &refused) {
+		if refused.code == "" && !locked.MatchString(refused.text) && !passes.MatchString(refused.text) {
+			refused.code = "AUTH"
 		}
+		if raw, e := base64.StdEncoding.DecodeString(challenge); e == nil {
+			if said := attempt.Said(raw); said != "" {
+				refused.text += " (the token: " + said + ")"
+			}
+		}
+		refused.text = attempt.Hide(refused.text)
 	}
-	return hide(err, encoded, token)
-}
-
-func bracketed(host string) string {
-	if ip := net.ParseIP(host); ip != nil && ip.To4() == nil {
-		return "[" + host + "]"
-	}
-	return host
-}
-
-// tokenStatus returns what a server says about a token that it refuses.
-func tokenStatus(challenge string) string {
-	raw, err := base64.StdEncoding.DecodeString(challenge)
-	if err != nil {
-		return ""
-	}
-	var said struct {
-		Status string `json:"status"`
-	}
-	if json.Unmarshal(raw, &said) != nil || len(said.Status) > 64 {
-		return ""
-	}
-	return said.Status
+	return " by " + attempt.Mechanism, err
 }
 
 // authenticate performs a SASL exchange of one response (RFC 5034 4). What the

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap"
 
 	"postroom/internal/mailhost"
+	"postroom/internal/oauth"
 	"postroom/internal/secret"
 	"postroom/sources"
 )
@@ -30,10 +31,9 @@ type Config struct {
 	Name     string
 	Username string
 	Password secret.Value
-	// Token, if set, returns an OAuth 2.0 access token to sign in with instead of
-	// Password, by XOAUTH2 or OAUTHBEARER (RFC 7628). It is called for every
-	// session, and caches what it may. Its errors are passed on.
-	Token func(ctx context.Context) (secret.Value, error)
+	// Tokens, if set, are signed in with instead of Password, by OAUTHBEARER or
+	// XOAUTH2. Close closes them; if Open fails they are still the caller's.
+	Tokens oauth.TokenSource
 	// AfterFiling is the disposition that Probe speaks of. It may be empty.
 	AfterFiling sources.Verb
 	// Log may be nil.
@@ -79,6 +79,8 @@ type Source struct {
 	// work counts the calls under way, and the timer that ends the kept session.
 	work sync.WaitGroup
 
+	closing sync.Once // of cfg.Tokens
+
 	mu     sync.Mutex
 	closed bool
 	// kept is the session between two calls, and expiry ends it.
@@ -117,7 +119,7 @@ func Open(cfg Config) (*Source, error) {
 	switch cfg.TLS {
 	case mailhost.Implicit, mailhost.StartTLS:
 	case mailhost.None:
-		if cfg.Token != nil {
+		if cfg.Tokens != nil {
 			return nil, sources.Errorf(sources.Permanent, "open source %s: a token is never sent without encryption", cfg.Name).
 				WithRemedy("use tls: implicit or starttls")
 		}
@@ -155,6 +157,9 @@ func (s *Source) Close() error {
 		kept.leave()
 	}
 	s.work.Wait()
+	if s.cfg.Tokens != nil {
+		s.closing.Do(s.cfg.Tokens.Close)
+	}
 	return nil
 }
 

@@ -295,9 +295,6 @@ func (s *sourceReader) checkBuilt() {
 	if s.grammar.knows(s.source.Type) && !s.grammar.built[s.source.Type] {
 		to.add(s.node.entry("type").value.pos, "type: %s: not built yet", s.source.Type)
 	}
-	if c := s.source.Credentials; c != nil && c.Type == "entra" && s.grammar.knows(s.source.Type) && !slices.Contains(byEntra(), s.source.Type) && slices.Contains(fitting(s.source.Type), "entra") {
-		to.add(s.node.entry("credentials").value.pos, "credentials: type entra with type %s: not built yet", s.source.Type)
-	}
 	for _, problem := range s.notBuilt(nil, s.node) {
 		to.put(problem)
 	}

@@ -24,9 +24,6 @@ func unbuiltInCredentials() []unbuilt {
 	}
 }
 
-// byEntra are the types of source that sign in with credentials of type entra.
-func byEntra() []string { return []string{"exchange", "imap"} }
-
 // notBuilt returns what of the mapping is not built yet, with the references
 // in it that are not.
 func (s *scope) notBuilt(parts []unbuilt, n *node) []Problem {
