@@ -6,7 +6,6 @@ import (
 	"io"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -26,6 +25,7 @@ type file struct {
 	kind string // the whole Content-Type, of S/MIME
 
 	packed bool             // it is a message, which unpack finds
+	held   int64            // bytes of it that are in memory
 	nested *message.Message // whose part is attached as a message
 	root   *message.Part
 	inline bool
@@ -195,14 +195,17 @@ func (c *converter) unpack(f *file, place string) error {
 	case len(p.Parts) == 1:
 		f.nested, f.root = f.m, p.Parts[0]
 	case p.Nested():
-		raw, err := io.ReadAll(io.LimitReader(f.m.Open(p), c.options.Memory+1))
+		// Those that it is in are in memory too.
+		room := c.options.Memory - c.held
+		raw, err := io.ReadAll(io.LimitReader(f.m.Open(p), room+1))
 		if err != nil {
 			return err
 		}
-		if int64(len(raw)) > c.options.Memory {
-			c.lose(place, "an attached message is a file: it is encoded as %s, and of more than %d bytes", p.Encoding, c.options.Memory)
+		if int64(len(raw)) > room {
+			c.lose(place, "an attached message is a file: it is encoded as %s, and with those that it is in of more than %d bytes", p.Encoding, c.options.Memory)
 			break
 		}
+		f.held = int64(len(raw))
 		if f.nested, err = message.ReadContent(c.ctx, p, bytes.NewReader(raw), int64(len(raw)), c.options.Limits); err != nil {
 			return err
 		}
@@ -383,11 +386,13 @@ func (c *converter) embed(o *object, f *file, place string) error {
 	if o.err != nil {
 		return o.err
 	}
-	in := "attached message " + strconv.Quote(either(f.name, "without a subject"))
+	in := fmt.Sprintf("attached message %.100q", either(f.name, "without a subject"))
 	if place != "" {
 		in = place + ", " + in
 	}
+	c.held += f.held
 	_, err := c.message(f.nested, f.root, at, in)
+	c.held -= f.held
 	return err
 }
 

@@ -646,6 +646,12 @@ func (mt *meeting) change(c *ical.Component) {
 		mt.lose("attendees of instances past %d", maxObjects)
 	}
 	sub.unmapped()
+	// What the appointment of an instance has no properties for.
+	for _, name := range []string{"CATEGORIES", "CLASS", "PRIORITY", "X-MICROSOFT-CDO-IMPORTANCE", "X-ALT-DESC"} {
+		if v := c.Text(name); v != "" && v != mt.event.Text(name) {
+			mt.lose("the %s of an instance", name)
+		}
+	}
 	for _, s := range sub.lost {
 		mt.lose("%s", s)
 	}
@@ -744,6 +750,18 @@ var covered = func() map[string]bool {
 	return set
 }()
 
+// once has the properties of which an event has one, so that only the first counts
+// (RFC 5545 3.6.1).
+var once = func() map[string]bool {
+	set := map[string]bool{}
+	for name := range strings.FieldsSeq(`
+		CLASS DESCRIPTION DTEND DTSTAMP DTSTART DURATION LOCATION ORGANIZER PRIORITY RECURRENCE-ID SEQUENCE STATUS SUMMARY
+		TRANSP UID X-ALT-DESC`) {
+		set[name] = true
+	}
+	return set
+}()
+
 // vendors are the prefixes of properties that tell programs of their own writers
 // what they know anyhow.
 var vendors = []string{"X-MICROSOFT-", "X-MS-OLK-", "X-LOTUS-", "X-ENTOURAGE", "X-LIC-", "X-EVOLUTION-", "X-CALENDARSERVER-", "X-ZIMBRA-"}
@@ -752,7 +770,13 @@ var vendors = []string{"X-MICROSOFT-", "X-MS-OLK-", "X-LOTUS-", "X-ENTOURAGE", "
 func (mt *meeting) unmapped() {
 	_, recurs := mt.event.Get("RRULE")
 	description := mt.description()
+	first := map[string]string{}
 	for _, p := range mt.event.Properties {
+		if v, again := first[p.Name]; again && once[p.Name] && v != p.Value {
+			mt.lose("it has several of %s", p.Name)
+		} else if !again && strings.TrimSpace(p.Value) != "" {
+			first[p.Name] = p.Value
+		}
 		known := covered[p.Name]
 		for _, v := range vendors {
 			known = known || strings.HasPrefix(p.Name, v)

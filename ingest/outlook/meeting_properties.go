@@ -486,6 +486,8 @@ func (mt *meeting) texts(c *converter, o *object) {
 		}
 		return l.end()
 	})
-	o.int32(pidTagInternetCodepage, utf8Page)
-	o.int32(pidTagNativeBody, nativePlain)
+	if !o.have[pidTagNativeBody.id()] { // there may be RTF of which no text could be made
+		o.int32(pidTagInternetCodepage, utf8Page)
+		o.int32(pidTagNativeBody, nativePlain)
+	}
 }

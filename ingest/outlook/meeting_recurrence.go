@@ -345,7 +345,8 @@ func (s *recurrence) next(after time.Time, clock time.Duration) (time.Time, bool
 		if !s.end.IsZero() && d.After(s.end) {
 			return time.Time{}, false
 		}
-		if t := d.Add(clock); t.After(after) && !slices.ContainsFunc(s.deleted, d.Equal) {
+		_, deleted := slices.BinarySearchFunc(s.deleted, d, time.Time.Compare)
+		if t := d.Add(clock); t.After(after) && !deleted {
 			return t, true
 		}
 	}

@@ -27,8 +27,8 @@ type Options struct {
 	Unread bool
 	// Limits bound what is read of messages that are attached in an encoding.
 	Limits message.Limits
-	// Memory bounds such a message, which is held in memory while it is converted;
-	// a larger one becomes a file. Default 8 MiB.
+	// Memory bounds such messages, each of which is held in memory with those that it
+	// is in while it is converted; what is larger becomes a file. Default 8 MiB.
 	Memory int64
 }
 
@@ -109,6 +109,7 @@ type converter struct {
 	options Options
 	names   names
 	report  Report
+	held    int64 // bytes of attached messages that are in memory, each within the one before
 }
 
 // lose takes a loss into the report.
@@ -139,7 +140,10 @@ func (c *converter) message(m *message.Message, root *message.Part, at *cfb.Stor
 	}
 	var mt *meeting
 	if report != nil {
-		class, files = "REPORT."+class+report.suffix, report.without(files)
+		if !isReport(class) { // TNEF may say so itself
+			class = "REPORT." + class + report.suffix
+		}
+		files = report.without(files)
 		report.properties(o)
 	} else if layout.tnef == nil {
 		if mt, err = c.meeting(m, root, place); err != nil {
@@ -150,7 +154,7 @@ func (c *converter) message(m *message.Message, root *message.Part, at *cfb.Stor
 		class, files = mt.class, mt.attached(c, files, place)
 	}
 	attachments := len(files) + mt.attachments()
-	layout.tnef.reserve(o, h)
+	layout.tnef.reserve(o, h, report)
 	o.text(pidTagMessageClass, class)
 	o.int32(pidTagStoreSupportMask, 0x00040E79) // STORE_UNICODE_OK (MS-OXMSG 2.1.1.1) and what Outlook has with it
 	o.int32(pidTagAccess, 2)

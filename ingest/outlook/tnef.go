@@ -373,7 +373,7 @@ func (c *converter) take(o *object, t *tnef.Message, p *tnef.Property) error {
 
 // reserve keeps the properties for TNEF that are made up when the header does not
 // say them: what the header says goes first (MS-OXCMAIL 2.2.3.8, step 2).
-func (w *winmail) reserve(o *object, h *message.Header) {
+func (w *winmail) reserve(o *object, h *message.Header, n *notification) {
 	if w == nil {
 		return
 	}
@@ -397,8 +397,10 @@ func (w *winmail) reserve(o *object, h *message.Header) {
 		reserve(true, pidTagConversationIndex, pidTagConversationTracking)
 	}
 	// Recipients are those of the header, but for a report (2.2.3.1.5).
-	report := strings.HasPrefix(strings.ToLower(w.Class), "report.")
-	reserve(len(w.Recipients) > 0 && (report || lacks("To", "Cc", "Bcc")), pidTagMessageRecipients, pidTagDisplayTo, pidTagDisplayCc, pidTagDisplayBcc)
+	// Those of whom a delivery status reports go before both.
+	named := slices.ContainsFunc([]string{"To", "Cc", "Bcc"}, func(f string) bool { return len(h.AddressList(f)) > 0 })
+	delivery := n != nil && n.delivery
+	reserve(len(w.Recipients) > 0 && !delivery && (isReport(w.Class) || !named), pidTagMessageRecipients, pidTagDisplayTo, pidTagDisplayCc, pidTagDisplayBcc)
 	// Of the same subject, TNEF knows better what its prefix is (2.2.3.2.6).
 	if prefix, normalized, ok := w.subject(); ok && prefix+normalized == oneLine(h.Text("Subject")) {
 		reserve(true, pidTagSubjectPrefix, pidTagNormalizedSubject)
@@ -445,8 +447,12 @@ func (c *converter) properties(o *object, w *winmail, recipients int, place stri
 		if !o.have[pidTagSubject.id()] {
 			o.text(pidTagSubject, prefix+normalized)
 		}
-		o.textOrEmpty(pidTagSubjectPrefix, prefix)
-		o.text(pidTagNormalizedSubject, normalized)
+		if o.have[pidTagSubjectPrefix.id()] {
+			o.have[pidTagNormalizedSubject.id()] = true // that of the header is a prefix alone
+		} else {
+			o.textOrEmpty(pidTagSubjectPrefix, prefix)
+			o.text(pidTagNormalizedSubject, normalized)
+		}
 		if !o.have[pidTagConversationTopic.id()] && !present(w.Properties, tnef.Tag(pidTagConversationTopic)) {
 			o.text(pidTagConversationTopic, normalized)
 		}
@@ -665,7 +671,7 @@ func (c *converter) attachTNEF(parent *object, n int, t *tnef.Message, a *tnef.A
 		if o.err != nil {
 			return o.err
 		}
-		in := "attached message " + fmt.Sprintf("%q", either(name, "without a subject"))
+		in := "attached message " + fmt.Sprintf("%.100q", either(name, "without a subject"))
 		if place != "" {
 			in = place + ", " + in
 		}
