@@ -180,7 +180,10 @@ func (b *batch) prepare(e *ledger.Entry, d *store.Document, f document.Fingerpri
 	for _, name := range append([]string{b.Name}, b.Formerly...) {
 		known, err := b.e.Ledger.Document(b.work, document.ID(name, f, ""))
 		if err == nil && !known.Forgotten.IsZero() {
-			return true, b.duplicate(*e, d, known)
+			if f.Dated || f.MessageID != "" || known.SHA256 == d.Origin.SHA256 {
+				return true, b.duplicate(*e, d, known)
+			}
+			d.ID = apart(b.Name, d, f)
 		}
 		if err != nil && !errors.Is(err, ledger.ErrNotFound) {
 			return false, local("read ledger", err)
@@ -234,6 +237,11 @@ func (b *batch) prepare(e *ledger.Entry, d *store.Document, f document.Fingerpri
 	return true, b.postpone(*e, errClaimed)
 }
 
+// apart is the id of a document that only its raw bytes set apart from another.
+func apart(source string, d *store.Document, f document.Fingerprint) string {
+	return document.ID(source, f, hex.EncodeToString(d.Origin.SHA256[:]))
+}
+
 // known returns the document that the message was filed as already, nil if there
 // is none. Where it may have been, but that cannot be shown, it marks d.
 func (b *batch) known(d *store.Document, f document.Fingerprint) (*ledger.Document, error) {
@@ -254,6 +262,10 @@ func (b *batch) known(d *store.Document, f document.Fingerprint) (*ledger.Docume
 			possible = cmp.Or(possible, a.ID)
 		case a.MessageID != f.MessageID && a.MessageID != "" && f.MessageID != "":
 			// The same was sent twice.
+		case !f.Dated && (a.MessageID == "" || f.MessageID == ""):
+			// Nothing shows that it is not a second one of the same text.
+			possible = cmp.Or(possible, a.ID)
+			d.ID = apart(b.Name, d, f)
 		case a.Likeness.Original && d.Origin.Wire == string(sources.Original) && a.Likeness.Strict != f.Strict:
 			// Neither was rendered, so what differs is no rendering.
 			possible = cmp.Or(possible, a.ID)

@@ -73,3 +73,25 @@ func TestForgottenIsNotFiledAsAVariant(t *testing.T) {
 		t.Errorf("%s, %v", e.State, err)
 	}
 }
+
+// What only looks like something that was forgotten is filed.
+func TestForgottenIsNoneOfItsKind(t *testing.T) {
+	w := ingesttest.New()
+	dir := t.TempDir()
+	w.Server.Deliver("Inbox", alarm(1))
+	w.Server.Deliver("Sub", mail(1))
+	once(t, start(t, w, dir, nil))
+	e, err := w.Ledger.Entry(t.Context(), "orders", "Inbox", "1/1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Ledger.Forget(t.Context(), ledger.Document{ID: e.DocumentID, Source: "orders", SHA256: e.SHA256}); err != nil {
+		t.Fatal(err)
+	}
+	for n := 1; n <= 3; n++ {
+		w.Server.Deliver("Inbox", alarm(n))
+	}
+	if s := once(t, start(t, w, dir, nil)); s.Filed != 2 || s.Duplicates != 0 || !s.OK() {
+		t.Errorf("%+v", s)
+	}
+}

@@ -2,6 +2,7 @@ package ingest_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -42,6 +43,12 @@ func without(name string) string {
 	return strings.Replace(strings.Replace(written[name], "Message-ID: ", "X-Was: ", 1), "Message-ID:", "X-Was:", 1)
 }
 
+// alarm is the n-th message of a device that gives its messages neither Message-ID
+// nor date.
+func alarm(n int) string {
+	return fmt.Sprintf("Received: from door by mx; %d Jan 2026 10:00:00 +0100\r\nFrom: door@example.com\r\nSubject: Alarm\r\n\r\nThe door was opened.\r\n", n)
+}
+
 // rendering is a source whose server renders what it is asked for.
 type rendering struct{ sources.Source }
 
@@ -72,6 +79,11 @@ func TestIdentity(t *testing.T) {
 		{"no date in it, rendered", written["undated"], written["undated, rendered"], true, true, false},
 		{"winmail.dat that Exchange has taken apart", written["winmail"], written["winmail, rendered"], true, false, true},
 		{"winmail.dat in a message that was passed on", written["winmail"], "Received: from x by y\r\n" + written["winmail"], false, true, false},
+		{"passed on without a Message-ID", without("first"), "Received: from x by y\r\n" + without("first"), false, true, false},
+		{"neither Message-ID nor date, the same bytes", alarm(1), alarm(1), false, true, false},
+		{"neither Message-ID nor date", alarm(1), alarm(2), false, false, true},
+		{"neither Message-ID nor date, rendered", alarm(1), alarm(2), true, false, true},
+		{"a Message-ID and no date", alarm(1), "Message-ID: <4@example.com>\r\n" + alarm(1), false, false, true},
 		{"another Message-ID", written["first"], strings.Replace(written["first"], "<1@", "<2@", 1), false, false, false},
 	} {
 		t.Run(tt.what, func(t *testing.T) {

@@ -50,6 +50,10 @@ type Fingerprint struct {
 	// itself. Of two messages that differ in nothing else, it tells apart those
 	// that no server has rendered.
 	Strict [32]byte
+	// Dated is that the message has a Date, which Content covers. Without it, and
+	// without a Message-ID, a second message of the same text cannot be told from
+	// the first, but by its raw bytes.
+	Dated bool
 }
 
 // maxNesting bounds the messages within messages that are looked into; deeper
@@ -76,7 +80,9 @@ func (i *fingerprinter) message(root *message.Part, depth int) (f Fingerprint, e
 	content := newDigest()
 	content.add("from", i.addresses(root, "From"))
 	content.add("to", i.addresses(root, "To", "Cc"))
-	content.add("date", date(root.Header.Date()))
+	sent := root.Header.Date()
+	f.Dated = !sent.IsZero()
+	content.add("date", date(sent))
 	content.add("subject", squeeze(root.Header.Text("Subject"), " "))
 	layout := root.Layout()
 	shown := layout.HTML
