@@ -1,8 +1,11 @@
 package graphtest
 
 import (
+	"bytes"
 	"crypto/subtle"
 	"encoding/json"
+	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -88,8 +91,15 @@ func (s *Server) answerEntra(w http.ResponseWriter, r *http.Request, kind, tenan
 		q.Illegal = "a token is had by POST"
 		return 0, nil, signInRefused(400, "invalid_request", 900561, "The endpoint only accepts POST requests. Received a %s request.", r.Method)
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, 1<<20)
-	if err := r.ParseForm(); err != nil {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	if err == nil {
+		err = r.ParseForm()
+	} else if !errors.As(err, new(*http.MaxBytesError)) {
+		// Whoever asked has gone.
+		return 0, nil, signInRefused(400, "invalid_request", 90014, "The request body could not be read.")
+	}
+	if err != nil {
 		q.Illegal = "the body is no form"
 		return 0, nil, signInRefused(400, "invalid_request", 900144, "The request body must contain the following parameter: 'grant_type'.")
 	}

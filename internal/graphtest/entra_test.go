@@ -9,6 +9,8 @@ import (
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
+	"io"
 	"math/big"
 	"net/http"
 	"net/url"
@@ -16,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"postroom/internal/graphtest"
@@ -324,5 +327,27 @@ func TestTokens(t *testing.T) {
 	}
 	if n := s.TokensIssued(); n != 2 {
 		t.Errorf("%d tokens were issued", n)
+	}
+}
+
+// Who goes away in the middle of asking for a token has asked for nothing illegal.
+func TestTokenRequestCutShort(t *testing.T) {
+	s := graphtest.Start(t, graphtest.Options{})
+	c := newClient(t, s)
+	gone := errors.New("gone")
+	for range 20 {
+		body := io.MultiReader(strings.NewReader("grant_type=client_credentials&client_id="), iotest.ErrReader(gone))
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.AuthorityURL()+"/"+s.Tenant()+"/oauth2/v2.0/token", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		if resp, err := c.http.Do(req); !errors.Is(err, gone) {
+			t.Fatal(resp, err)
+		}
+	}
+	c.signIn(nil)
+	if illegal := s.Illegal(); len(illegal) != 0 {
+		t.Errorf("illegal: %v", illegal)
 	}
 }
