@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"slices"
 
 	"postroom/ingest/message"
 	"postroom/ingest/outlook"
@@ -16,9 +15,9 @@ import (
 // Made is a document that was made of a message.
 type Made struct {
 	*store.Document
-	message *message.Message // that the message file holds
-	stubs   int              // in message
-	outlook bool             // the message file is to be message.msg, and is not yet
+	message *message.Message       // that the message file holds
+	stubs   map[*message.Part]bool // in message
+	outlook bool                   // the message file is to be message.msg, and is not yet
 }
 
 // RenderingNote begins every note on what Outlook's format cannot hold.
@@ -44,7 +43,7 @@ func (d *Made) Render(ctx context.Context, scratch *spool.Scratch) (outlook.Repo
 	}
 	var report outlook.Report
 	blob, err := scratch.Write(func(w io.WriterAt) (size int64, err error) {
-		report, err = convert(ctx, w, d.message, outlook.Options{Received: d.Origin.Received, Mailbox: d.Origin.Mailbox})
+		report, err = convert(ctx, w, d.message, outlook.Options{Received: d.Origin.Received, Mailbox: d.Origin.Mailbox, Known: d.isStub})
 		return report.Size, err
 	})
 	switch {
@@ -61,7 +60,6 @@ func (d *Made) Render(ctx context.Context, scratch *spool.Scratch) (outlook.Repo
 		Size: blob.Size(), SHA256: blob.SHA256(), Held: blob.Held(),
 		Open: func() (io.ReadCloser, error) { return io.NopCloser(blob.Reader()), nil },
 	}
-	report.Losses = d.withoutStubs(report.Losses)
 	var losses notes
 	for _, loss := range report.Losses {
 		losses.add(loss.String())
@@ -72,17 +70,5 @@ func (d *Made) Render(ctx context.Context, scratch *spool.Scratch) (outlook.Repo
 	return report, nil
 }
 
-// stubLoss is what the conversion says of a stub, which is a text after another.
-const stubLoss = "a text that is not the message's own (text/plain) is an attachment"
-
-// withoutStubs leaves out what is said of stubs: they are no part of the message.
-func (d *Made) withoutStubs(losses []outlook.Loss) []outlook.Loss {
-	left := d.stubs
-	return slices.DeleteFunc(losses, func(l outlook.Loss) bool {
-		of := left > 0 && l.Place == "" && l.What == stubLoss
-		if of {
-			left--
-		}
-		return of
-	})
-}
+// isStub reports whether the part is a stub, and no part of the message.
+func (d *Made) isStub(p *message.Part) bool { return d.stubs[p] }

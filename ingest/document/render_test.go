@@ -190,9 +190,19 @@ func TestRenderingNotes(t *testing.T) {
 	}
 }
 
-// What is said of stubs is left out, and nothing else.
+// Nothing is said of stubs, and nothing they could crowd out is left out.
 func TestRenderingNotesOfStubs(t *testing.T) {
-	raw := multi("mixed", plain, scan, plain, scan)
+	many := []string{plain}
+	for range 150 {
+		many = append(many, scan)
+	}
+	for _, raw := range []string{multi("mixed", plain, scan, plain, scan), multi("mixed", append(many, plain)...)} {
+		testNotesOfStubs(t, raw)
+	}
+}
+
+func testNotesOfStubs(t *testing.T, raw string) {
+	t.Helper()
 	for separate, want := range map[bool]int{false: 1, true: 1} {
 		d, err := Make(t.Context(), rawInput([]byte(raw)), Rules{Outlook: true, SeparateAttachments: separate})
 		if err != nil {

@@ -27,9 +27,9 @@ type separator struct {
 
 	found   []*file // in order of the message
 	altered *spliced
-	without *message.Message // altered, as it was read again
-	stubs   int              // in altered
-	sum     [32]byte         // of altered
+	without *message.Message       // altered, as it was read again
+	stubs   map[*message.Part]bool // in without
+	sum     [32]byte               // of altered
 	notes   *notes
 }
 
@@ -401,7 +401,18 @@ func (s *separator) alter() error {
 		return err
 	}
 	h.Sum(s.sum[:0])
-	s.altered, s.without, s.stubs = altered, again, len(stubs)
+	s.altered, s.without, s.stubs = altered, again, make(map[*message.Part]bool)
+	var mark func(p, now *message.Part)
+	mark = func(p, now *message.Part) {
+		if _, ok := stubs[p]; ok {
+			s.stubs[now] = true
+			return
+		}
+		for i := range p.Parts {
+			mark(p.Parts[i], now.Parts[i])
+		}
+	}
+	mark(&s.m.Part, &again.Part)
 	return nil
 }
 

@@ -71,7 +71,7 @@ func (c *converter) contents(m *message.Message, root *message.Part, place strin
 			files = append(files, c.file(m, p, place))
 			continue
 		}
-		if !isTNEF(p) {
+		if !isTNEF(p) && (place != "" || c.options.Known == nil || !c.options.Known(p)) {
 			c.lose(place, "a text that is not the message's own (%s) is an attachment", p.Type)
 		}
 		files = append(files, c.file(m, p, place))

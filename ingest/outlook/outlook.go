@@ -25,6 +25,9 @@ type Options struct {
 	Mailbox string
 	// Unread marks the message as not yet read.
 	Unread bool
+	// Known, if set, reports whether it is known that the text, which comes after
+	// that of the message, becomes an attachment: that is then no loss.
+	Known func(*message.Part) bool
 	// Limits bound what is read of messages that are attached in an encoding.
 	Limits message.Limits
 	// Memory bounds such messages, each of which is held in memory with those that it
