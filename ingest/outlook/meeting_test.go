@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -520,6 +522,44 @@ END:DAYLIGHT`, "01:00", "02:00"},
 				}
 			}
 		})
+	}
+}
+
+// TestZonesOfMachine: zones are the same on every machine, whatever it has as
+// database of them.
+func TestZonesOfMachine(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Every zone is UTC in it (RFC 8536 3).
+	data := append([]byte("TZif"), make([]byte, 16+6*4+6+4)...)
+	data[20+4*4+3], data[20+5*4+3] = 1, 4
+	copy(data[44+6:], "XXX")
+	dir := t.TempDir()
+	for _, name := range []string{"Europe/Berlin", "Europe/London", "America/New_York", "Australia/Sydney", "Asia/Kolkata", "Asia/Calcutta", "localtime", "posix/Japan", "right/Japan", "posixrules"} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command(self, "-test.run=^(TestZones|TestUnknownZones)$", "-test.v")
+	cmd.Env = append(os.Environ(), "ZONEINFO="+dir)
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: TestUnknownZones") || !strings.Contains(string(out), "--- PASS: TestZones") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestUnknownZones: names that are those of files of some machines are of no zone.
+func TestUnknownZones(t *testing.T) {
+	for _, name := range []string{"localtime", "Local", "posix/Japan", "right/Japan", "posixrules"} {
+		_, report := convert(t, invitation("DTSTART;TZID="+name+":20260701T120000"), outlook.Options{})
+		if len(report.Losses) != 1 || !strings.Contains(report.Losses[0].What, "is not known") {
+			t.Errorf("%s: %v", name, report.Losses)
+		}
 	}
 }
 

@@ -9,9 +9,9 @@ import (
 	"strings"
 	"sync"
 	"time"
-	_ "time/tzdata" // Windows has no zones of its own that Go can read
 
 	"postroom/ingest/outlook/ical"
+	"postroom/ingest/outlook/zoneinfo"
 )
 
 // zone is a time zone as a calendar or its name defines it.
@@ -355,28 +355,37 @@ func weekOf(t time.Time) int {
 
 // ruleOf returns the rule of a location in a year.
 func ruleOf(at *time.Location, year int) (r zoneRule) {
-	begin := time.Date(year, 1, 1, 0, 0, 0, 0, at)
-	_, offset := begin.Zone()
 	type change struct {
 		when         time.Time // in local time before it
 		from, to     int
 		intoDaylight bool
 	}
 	var changes []change
-	for t, n := begin, 0; n < 8; n++ {
-		_, end := t.ZoneBounds()
-		if end.IsZero() || end.In(at).Year() > year {
-			break
+	offsetAt := func(unix int64) int {
+		_, offset := time.Unix(unix, 0).In(at).Zone()
+		return offset
+	}
+	// time.Time.ZoneBounds has bounds at which nothing changes, so each day is looked at.
+	t, end := time.Date(year, 1, 1, 0, 0, 0, 0, at).Unix(), time.Date(year+1, 1, 1, 0, 0, 0, 0, at).Unix()
+	offset := offsetAt(t)
+	for t < end-1 {
+		before, after := t, min(t+24*60*60, end-1)
+		t = after
+		from, to := offset, offsetAt(after)
+		if from == to {
+			continue
 		}
-		_, from := t.Zone()
-		_, to := end.In(at).Zone()
-		changes = append(changes, change{end.UTC().Add(time.Duration(from) * time.Second), from, to, to > from})
-		t = end.In(at)
+		for after-before > 1 {
+			if mid := (before + after) / 2; offsetAt(mid) == from {
+				before = mid
+			} else {
+				after = mid
+			}
+		}
+		changes = append(changes, change{time.Unix(after, 0).UTC().Add(time.Duration(from) * time.Second), from, to, to > from})
+		offset = to
 	}
 	if len(changes) != 2 || changes[0].intoDaylight == changes[1].intoDaylight || changes[0].from != changes[1].to {
-		if n := len(changes); n > 0 {
-			offset = changes[n-1].to
-		}
 		return zoneRule{bias: int32(-offset / 60)}
 	}
 	for _, c := range changes {
@@ -453,10 +462,7 @@ func location(tzid string) *time.Location {
 		if z := iana[strings.ToLower(name)]; z != "" {
 			name = z
 		}
-		if name == "" || name == "Local" {
-			continue
-		}
-		if at, err := time.LoadLocation(name); err == nil {
+		if at := zoneinfo.Load(name); at != nil {
 			return at
 		}
 	}
