@@ -1,12 +1,15 @@
 package outlook_test
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -619,6 +622,7 @@ func TestHostileCalendars(t *testing.T) {
 			strings.ReplaceAll(attendees(200), "%", "%%")),
 		"a long name":        "DTSTART;TZID=" + strings.Repeat("x", 100_000) + ":20260105T090000",
 		"an offset":          "DTSTART;TZID=(UTC+99:99) x:20260105T090000",
+		"a long name often":  "DTSTART:20260105T090000Z\nRRULE:FREQ=DAILY\nEXDATE;TZID=" + strings.Repeat("x", 300_000) + ":" + strings.Repeat("20990106T090000,", 40_000) + "20990106T090000",
 		"a zone in a folder": "DTSTART;TZID=../../../etc/passwd:20260105T090000",
 		"zeros":              "DTSTART:20260105T090000Z\nSUMMARY:a\x00b\nLOCATION:\x00\nUID:\x00",
 		"no UTF-8":           "DTSTART:20260105T090000Z\nSUMMARY:\xff\xfe\nLOCATION:\xff",
@@ -649,6 +653,89 @@ func TestHostileCalendars(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestCalendarWork: what is read of a calendar is read once, however many
+// instances and years there are; what is allocated says so.
+func TestCalendarWork(t *testing.T) {
+	instances := func(n int) string {
+		var b strings.Builder
+		for i := range n {
+			d := time.Date(2026, 1, 5+i, 0, 0, 0, 0, time.UTC).Format("20060102")
+			fmt.Fprintf(&b, "\nEND:VEVENT\nBEGIN:VEVENT\nUID:1\nRECURRENCE-ID;VALUE=DATE:%s\nDTSTART;VALUE=DATE:%s\nSUMMARY:%d", d, d, i)
+		}
+		return b.String()
+	}
+	var years, dates, exdates strings.Builder
+	for y := range 100 {
+		fmt.Fprintf(&years, "\nEXDATE;TZID=Here:%d0105T090000", 2027+y)
+	}
+	for i := range 40_000 {
+		fmt.Fprintf(&dates, ",%04d%02d01T020000", 1900+i%600, 1+i%12)
+		fmt.Fprintf(&exdates, "\nEXDATE:%04d0105", 2027+i%400)
+	}
+	for name, event := range map[string]string{
+		"long texts": "DTSTART;VALUE=DATE:20260105\nRRULE:FREQ=DAILY\nSUMMARY:" + strings.Repeat(`a\n`, 80_000) + "\nLOCATION:" + strings.Repeat(`b\n`, 80_000) +
+			"\nDESCRIPTION:" + strings.Repeat(`c\n`, 80_000) + "\nCATEGORIES:" + strings.Repeat(`d\n`, 1000) + instances(400),
+		"long zone": "DTSTART:20260105T090000Z\nRRULE:FREQ=DAILY" + years.String() +
+			"\nEND:VEVENT\nBEGIN:VTIMEZONE\nTZID:Here\nBEGIN:STANDARD\nTZOFFSETTO:+0100\nDTSTART:19000101T020000\nRDATE:19000101T020000" + dates.String() + "\nEND:STANDARD",
+		"many exdates": "DTSTART;VALUE=DATE:20260105\nRRULE:FREQ=DAILY" + exdates.String(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			raw := invitation(event)
+			if len(raw) > 1<<20 {
+				t.Fatalf("%d bytes", len(raw))
+			}
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			convert(t, raw, outlook.Options{})
+			runtime.ReadMemStats(&after)
+			if n := after.TotalAlloc - before.TotalAlloc; n > 100<<20 {
+				t.Errorf("%d MiB", n>>20)
+			}
+		})
+	}
+}
+
+// counted is a context that ends when it has been asked so often.
+type counted struct {
+	context.Context
+	left int
+}
+
+func (c *counted) Err() error {
+	if c.left--; c.left < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// TestCalendarCanceled: reading the instances and zones of a calendar ends when the
+// context does.
+func TestCalendarCanceled(t *testing.T) {
+	instances, zones := strings.Builder{}, strings.Builder{}
+	for i := range 50 {
+		fmt.Fprintf(&instances, "\nEND:VEVENT\nBEGIN:VEVENT\nUID:1\nSTATUS:CANCELLED\nRECURRENCE-ID;VALUE=DATE:202602%02d\nDTSTART;VALUE=DATE:20260205", 1+i%28)
+		fmt.Fprintf(&zones, "\nEXDATE;TZID=z%d:20260201T090000", i)
+	}
+	for _, event := range []string{"DTSTART;VALUE=DATE:20260105\nRRULE:FREQ=DAILY" + instances.String(), "DTSTART:20260105T090000Z\nRRULE:FREQ=DAILY" + zones.String()} {
+		asked := func(event string) int {
+			ctx := &counted{context.Background(), 1 << 30}
+			if _, err := outlook.Convert(ctx, &file{}, read(t, invitation(event)), outlook.Options{}); err != nil {
+				t.Fatal(err)
+			}
+			return 1<<30 - ctx.left
+		}
+		n, few := asked(event), asked("DTSTART:20260105T090000Z")
+		if n < few+50 {
+			t.Errorf("asked %d times, without instances and zones %d times", n, few)
+		}
+		for left := range n {
+			if _, err := outlook.Convert(&counted{context.Background(), left}, &file{}, read(t, invitation(event)), outlook.Options{}); !errors.Is(err, context.Canceled) {
+				t.Fatalf("ended after %d of %d times: %v", left, n, err)
+			}
+		}
 	}
 }
 
