@@ -437,9 +437,16 @@ func (mt *meeting) people() {
 			mt.lose("an attendee has no address of mail")
 			continue
 		}
+		mt.sentBy(p)
+		for _, name := range []string{"DELEGATED-FROM", "DELEGATED-TO", "MEMBER"} {
+			if v := p.Params[name]; v != "" {
+				mt.lose("the %s of an attendee: %.100q", name, v)
+			}
+		}
 		mt.add(g)
 	}
 	if p, ok := mt.event.Get("ORGANIZER"); ok {
+		mt.sentBy(p)
 		g := guest{kind: 1, flags: sendable | organizer, address: message.Address{Name: oneLine(p.Params["CN"]), Address: p.Address()}}
 		if g.address.Address == "" {
 			mt.lose("the organiser has no address of mail")
@@ -453,6 +460,15 @@ func (mt *meeting) people() {
 			return
 		}
 		mt.add(g)
+	}
+}
+
+// sentBy names who acts for somebody, but if the message is from them.
+func (mt *meeting) sentBy(p ical.Property) {
+	v := p.Params["SENT-BY"]
+	key := strings.ToLower(ical.Property{Value: v}.Address())
+	if v != "" && (key == "" || !mt.from[key] && key != strings.ToLower(p.Address())) {
+		mt.lose("who acts for somebody: %.100q", v)
 	}
 }
 
@@ -801,6 +817,10 @@ var once = func() map[string]bool {
 // what they know anyhow.
 var vendors = []string{"X-MICROSOFT-", "X-MS-OLK-", "X-LOTUS-", "X-ENTOURAGE", "X-LIC-", "X-EVOLUTION-", "X-CALENDARSERVER-", "X-ZIMBRA-"}
 
+// remindsOnly are the texts of reminders, in lower case, that programs write of
+// themselves: Outlook, Google, Apple and Mozilla.
+var remindsOnly = map[string]bool{"reminder": true, "this is an event reminder": true, "event reminder": true, "default mozilla description": true}
+
 // unmapped names what the event has that no property of Outlook takes.
 func (mt *meeting) unmapped() {
 	_, recurs := mt.event.Get("RRULE")
@@ -838,6 +858,14 @@ func (mt *meeting) unmapped() {
 		}
 		if action := c.Word("ACTION"); action == "EMAIL" || action == "PROCEDURE" {
 			mt.lose("a reminder by %s", strings.ToLower(action))
+		}
+		text := strings.TrimSpace(c.Text("DESCRIPTION"))
+		known := remindsOnly[strings.ToLower(text)]
+		for _, said := range []string{mt.event.Text("SUMMARY"), description} {
+			known = known || strings.EqualFold(oneLine(text), oneLine(said))
+		}
+		if text != "" && !known {
+			mt.lose("the text of its reminder: %.100q", text)
 		}
 		if p, _ := c.Get("TRIGGER"); p.Value != "" {
 			if d, ok := p.Duration(); ok && d > 0 || strings.EqualFold(p.Params["RELATED"], "END") {

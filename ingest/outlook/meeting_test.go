@@ -739,6 +739,47 @@ func TestCalendarCanceled(t *testing.T) {
 	}
 }
 
+// TestCalendarLosses: what no property takes is named, and the calendar is attached
+// for it; what says nothing is not.
+func TestCalendarLosses(t *testing.T) {
+	const alarm = "DESCRIPTION:Talk of it\\, all\nBEGIN:VALARM\nTRIGGER:-PT5M\nACTION:DISPLAY\nDESCRIPTION:%s\nEND:VALARM"
+	instance := "RRULE:FREQ=DAILY;COUNT=3\nEND:VEVENT\nBEGIN:VEVENT\nUID:1\nSUMMARY:x\nRECURRENCE-ID:20260106T090000Z\nDTSTART:20260106T100000Z\n"
+	for _, tt := range []struct{ event, loss string }{
+		{"ORGANIZER;SENT-BY=\"mailto:c@example.com\":mailto:b@example.com", "c@example.com"},
+		{"ORGANIZER;SENT-BY=\"mailto:c@example.com\":mailto:a@example.com", "c@example.com"},
+		{"ORGANIZER;SENT-BY=\"mailto:A@example.com\":mailto:b@example.com", ""},
+		{"ORGANIZER;SENT-BY=\"mailto:b@example.com\":mailto:b@example.com", ""},
+		{"ORGANIZER;SENT-BY=:mailto:b@example.com", ""},
+		{"ORGANIZER;SENT-BY=\"ldap://example.com\":mailto:b@example.com", "ldap://example.com"},
+		{"ATTENDEE;SENT-BY=\"mailto:c@example.com\":mailto:b@example.com", "c@example.com"},
+		{"ATTENDEE;SENT-BY=\"mailto:a@example.com\":mailto:b@example.com", ""},
+		{"ATTENDEE;DELEGATED-FROM=\"mailto:c@example.com\":mailto:b@example.com", "DELEGATED-FROM"},
+		{"ATTENDEE;DELEGATED-TO=\"mailto:c@example.com\":mailto:b@example.com", "DELEGATED-TO"},
+		{"ATTENDEE;MEMBER=\"mailto:c@example.com\":mailto:b@example.com", "MEMBER"},
+		{"ATTENDEE;MEMBER=:mailto:b@example.com", ""},
+		{instance + "ATTENDEE;MEMBER=\"mailto:c@example.com\":mailto:b@example.com", "MEMBER"},
+		{fmt.Sprintf(alarm, "REMINDER"), ""},
+		{fmt.Sprintf(alarm, "Reminder"), ""},
+		{fmt.Sprintf(alarm, "This is an event reminder"), ""},
+		{fmt.Sprintf(alarm, "X"), ""},
+		{fmt.Sprintf(alarm, "talk of it\\, all"), ""},
+		{fmt.Sprintf(alarm, ""), ""},
+		{fmt.Sprintf(alarm, "Bring the keys"), "Bring the keys"},
+		{fmt.Sprintf(alarm, "日本"), "日本"},
+		{fmt.Sprintf(alarm, "!!!"), "!!!"},
+	} {
+		t.Run(tt.event, func(t *testing.T) {
+			b, report := convert(t, invitation("DTSTART:20260105T090000Z\n"+tt.event), outlook.Options{})
+			if attached := readMsg(t, b).values["attach0/370E001F"] == "text/calendar"; attached != (tt.loss != "") {
+				t.Errorf("attached %v", attached)
+			}
+			if tt.loss == "" && len(report.Losses) > 0 || tt.loss != "" && (len(report.Losses) != 1 || !strings.Contains(report.Losses[0].What, tt.loss)) {
+				t.Error(report.Losses)
+			}
+		})
+	}
+}
+
 // TestCalendarAsFile: a calendar that is attached is an attachment, and nothing is
 // lost with it.
 func TestCalendarAsFile(t *testing.T) {
