@@ -78,6 +78,10 @@ const (
 	notResponded  = 5
 )
 
+// meetingNames is more than the named properties of a meeting, its instances and
+// the message that it is.
+const meetingNames = 256
+
 // Bounds of what is read of a calendar.
 const (
 	maxGuests      = 10_000
@@ -181,6 +185,10 @@ func (mt *meeting) attached(c *converter, files []*file, place string) []*file {
 	if n := len(mt.instances); len(files)+n > maxObjects {
 		c.lose(place, "the calendar is an attachment too: there is no room for %d instances that differ", n)
 		mt.instances, mt.whole = nil, false
+	}
+	if !c.names.room(meetingNames) {
+		c.lose(place, "the calendar is an attachment too: there is no room for its named properties")
+		mt.whole = false
 	}
 	if !mt.whole {
 		return files

@@ -1,7 +1,9 @@
 package outlook_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -777,6 +779,56 @@ func TestCalendarLosses(t *testing.T) {
 				t.Error(report.Losses)
 			}
 		})
+	}
+}
+
+// TestCalendarNames: an invitation has room for its named properties beside any
+// header fields. If TNEF took it, the calendar is attached.
+func TestCalendarNames(t *testing.T) {
+	attached := func(messages ...[]byte) []byte {
+		raw := []byte("Content-Type: multipart/digest; boundary=b\r\n\r\n")
+		for _, m := range messages {
+			raw = append(append(append(raw, "--b\r\n\r\n"...), m...), "\r\n"...)
+		}
+		return append(raw, "--b--\r\n"...)
+	}
+	call := invitation("DTSTART;VALUE=DATE:20260105\nRRULE:FREQ=DAILY\nLOCATION:there\nEND:VEVENT\nBEGIN:VEVENT\nUID:1\nSUMMARY:y\nRECURRENCE-ID;VALUE=DATE:20260106\nDTSTART;VALUE=DATE:20260106\nLOCATION:else")
+	var messages [][]byte
+	for i := range 170 {
+		var b strings.Builder
+		for j := range 200 {
+			fmt.Fprintf(&b, "X-%d-%d: 1\r\n", i, j)
+		}
+		messages = append(messages, []byte(b.String()+"\r\ntext"))
+	}
+	b, report := convert(t, attached(append(messages, call)...), outlook.Options{})
+	c := readMsg(t, b)
+	in := "attach170/3701000D/"
+	if len(report.Losses) != 1 || c.values[in+setAppointment+"8208:001F"] != "there" || c.values[in+"attach0/3701000D/"+setAppointment+"8208:001F"] != "else" || c.raw[in+recurKey] == nil {
+		t.Errorf("not a whole invitation: %v", report.Losses)
+	}
+
+	var tnef strings.Builder
+	for i := range 0x7FFF {
+		fmt.Fprintf(&tnef, "00062004:%X:3 1\n", 0x10000+i)
+	}
+	text := base64.StdEncoding.EncodeToString(stream(t, tnef.String()))
+	full := []byte("Content-Type: application/ms-tnef; name=winmail.dat\r\nContent-Transfer-Encoding: base64\r\n\r\n" + text)
+	b, report = convert(t, attached(full, call), outlook.Options{})
+	c = readMsg(t, b)
+	place := slices.ContainsFunc(report.Losses, func(l outlook.Loss) bool {
+		return l.Place != "" && strings.Contains(l.What, "no room for its named properties")
+	})
+	if got := c.values["attach1/3701000D/attach0/370E001F"]; got != "text/calendar" || !place {
+		t.Errorf("attached %q, losses %v", got, report.Losses)
+	}
+	// The invitation comes first, and what is attached to it then.
+	call = invitation("DTSTART;VALUE=DATE:20260105\nRRULE:FREQ=DAILY\nEND:VEVENT\nBEGIN:VEVENT\nUID:1\nSUMMARY:y\nRECURRENCE-ID;VALUE=DATE:20260106\nDTSTART;VALUE=DATE:20260106\nLOCATION:else")
+	_, call, _ = bytes.Cut(call, []byte("Content-Type"))
+	b, report = convert(t, []byte("From: a@example.com\r\nSubject: x\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n--c\r\nContent-Type"+string(call)+"\r\n--c\r\nContent-Type: message/rfc822\r\n\r\n"+string(full)+"\r\n--c--\r\n"), outlook.Options{})
+	c = readMsg(t, b)
+	if got := c.values["attach1/3701000D/"+setAppointment+"8208:001F"]; got != "else" {
+		t.Errorf("an instance at %q; losses %v", got, report.Losses)
 	}
 }
 

@@ -97,8 +97,11 @@ func Convert(ctx context.Context, w io.WriterAt, m *message.Message, o Options) 
 	if err != nil {
 		return c.report, fmt.Errorf("convert to .msg: %w", err)
 	}
+	if c.names.fieldsFull {
+		c.lose("", "named properties of header fields past %d are left out: header fields are in the transport headers alone", maxFieldNames)
+	}
 	if c.names.full {
-		c.lose("", "named properties past the %d that a file can have are left out: header fields are in the transport headers alone", maxNames)
+		c.lose("", "named properties past the %d that a file can have are left out", maxNames)
 	}
 	c.report.Class, c.report.Size = class, file.Size()
 	return c.report, nil
@@ -180,6 +183,13 @@ func (c *converter) message(m *message.Message, root *message.Part, at *cfb.Stor
 	}
 	mt.properties(c, o, h, place)
 	hidden := 0
+	// Before the files, as messages among them may take the room for names.
+	for i := range mt.attachments() {
+		if err := c.instance(o, len(files)+i, mt.instances[i]); err != nil {
+			return "", err
+		}
+		hidden++
+	}
 	for i, f := range files {
 		if f.inline {
 			hidden++
@@ -188,12 +198,6 @@ func (c *converter) message(m *message.Message, root *message.Part, at *cfb.Stor
 			return "", err
 		}
 		*f = file{} // it may hold a message
-	}
-	for i := range mt.attachments() {
-		if err := c.instance(o, len(files)+i, mt.instances[i]); err != nil {
-			return "", err
-		}
-		hidden++
 	}
 	if hidden > 0 && hidden == attachments {
 		c.namedBool(o, pidLidSmartNoAttach, true) // no paper clip
