@@ -200,7 +200,7 @@ func (c *converter) message(m *message.Message, root *message.Part, at *cfb.Stor
 		*f = file{} // it may hold a message
 	}
 	if hidden > 0 && hidden == attachments {
-		c.namedBool(o, pidLidSmartNoAttach, true) // no paper clip
+		o.namedBool(pidLidSmartNoAttach, true) // no paper clip
 	}
 	if recipients, err = c.properties(o, layout.tnef, recipients, place); err != nil {
 		return "", err
@@ -226,12 +226,6 @@ func iconOf(class string, root *message.Part) int32 {
 		return 0x110
 	}
 	return 0x111
-}
-
-func (c *converter) namedBool(o *object, name propertyName, v bool) {
-	if t, ok := o.named(name, typeBool); ok {
-		o.bool(t, v)
-	}
 }
 
 // stopper ends writing when the context does.
