@@ -93,12 +93,12 @@ func (c *converter) specialFields(o *object, h *message.Header) {
 		return
 	}
 	named := func(lid uint32) propertyName { return propertyName{set: psetidCommon, lid: lid} }
-	c.namedBool(o, named(0x85B5), true)
+	o.namedBool(named(0x85B5), true)
 	switch strings.ToLower(h.Raw("X-Microsoft-ClassKeep")) {
 	case "true":
-		c.namedBool(o, named(0x85BA), true)
+		o.namedBool(named(0x85BA), true)
 	case "false":
-		c.namedBool(o, named(0x85BA), false)
+		o.namedBool(named(0x85BA), false)
 	}
 	text(named(0x85B6), oneLine(h.Text("X-Microsoft-Classification")))
 	text(named(0x85B7), oneLine(h.Text("X-Microsoft-ClassDesc")))

@@ -252,7 +252,7 @@ func (c *converter) flag(o *object, request, subject string) {
 	if t, ok := o.named(pidLidPercentComplete, typeDouble); ok {
 		o.entry(t, 0)
 	}
-	c.namedBool(o, pidLidTaskComplete, false)
+	o.namedBool(pidLidTaskComplete, false)
 }
 
 // Bounds of PidTagTransportMessageHeaders and of the headers that are properties

@@ -1,6 +1,7 @@
 package outlook
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
@@ -23,6 +24,7 @@ const maxCalendar = 1 << 20
 
 // meeting is what a message says of an appointment (MS-OXCICAL, MS-OXOCAL).
 type meeting struct {
+	ctx    context.Context
 	part   *message.Part // the calendar
 	whole  bool          // nothing of it is lost, so it is no attachment
 	class  string
@@ -76,6 +78,10 @@ const (
 	notResponded  = 5
 )
 
+// meetingNames is more than the named properties of a meeting, its instances and
+// the message that it is.
+const meetingNames = 256
+
 // Bounds of what is read of a calendar.
 const (
 	maxGuests      = 10_000
@@ -110,7 +116,7 @@ func (c *converter) meeting(m *message.Message, root *message.Part, place string
 		return why("it has more than %d bytes", maxCalendar)
 	}
 	calendar := ical.Parse(text.String)
-	mt := &meeting{part: part, header: root.Header, from: map[string]bool{}}
+	mt := &meeting{ctx: c.ctx, part: part, header: root.Header, from: map[string]bool{}}
 	for _, a := range slices.Concat(addressesOf(root.Header, "From"), addressesOf(root.Header, "Sender")) {
 		mt.from[strings.ToLower(a)] = true
 	}
@@ -121,7 +127,11 @@ func (c *converter) meeting(m *message.Message, root *message.Part, place string
 	for _, n := range calendar.Notes {
 		mt.lose("%s", n)
 	}
-	if err := mt.read(calendar); err != nil {
+	err = mt.read(calendar)
+	if err := c.ctx.Err(); err != nil { // then it is not read to its end
+		return nil, err
+	}
+	if err != nil {
 		return why("%v", err)
 	}
 	if err := c.compare(mt, m, l); err != nil {
@@ -176,6 +186,10 @@ func (mt *meeting) attached(c *converter, files []*file, place string) []*file {
 		c.lose(place, "the calendar is an attachment too: there is no room for %d instances that differ", n)
 		mt.instances, mt.whole = nil, false
 	}
+	if !c.names.room(meetingNames) {
+		c.lose(place, "the calendar is an attachment too: there is no room for its named properties")
+		mt.whole = false
+	}
 	if !mt.whole {
 		return files
 	}
@@ -221,7 +235,7 @@ func (mt *meeting) read(calendar *ical.Calendar) error {
 			mt.lose("Outlook has nothing for its %.60s", p.Name)
 		}
 	}
-	mt.zones = newZones(&calendar.Component)
+	mt.zones = newZones(mt.ctx, &calendar.Component)
 	if err := mt.times(); err != nil {
 		return err
 	}
@@ -431,9 +445,16 @@ func (mt *meeting) people() {
 			mt.lose("an attendee has no address of mail")
 			continue
 		}
+		mt.sentBy(p)
+		for _, name := range []string{"DELEGATED-FROM", "DELEGATED-TO", "MEMBER"} {
+			if v := p.Params[name]; v != "" {
+				mt.lose("the %s of an attendee: %.100q", name, v)
+			}
+		}
 		mt.add(g)
 	}
 	if p, ok := mt.event.Get("ORGANIZER"); ok {
+		mt.sentBy(p)
 		g := guest{kind: 1, flags: sendable | organizer, address: message.Address{Name: oneLine(p.Params["CN"]), Address: p.Address()}}
 		if g.address.Address == "" {
 			mt.lose("the organiser has no address of mail")
@@ -447,6 +468,15 @@ func (mt *meeting) people() {
 			return
 		}
 		mt.add(g)
+	}
+}
+
+// sentBy names who acts for somebody, but if the message is from them.
+func (mt *meeting) sentBy(p ical.Property) {
+	v := p.Params["SENT-BY"]
+	key := strings.ToLower(ical.Property{Value: v}.Address())
+	if v != "" && (key == "" || !mt.from[key] && key != strings.ToLower(p.Address())) {
+		mt.lose("who acts for somebody: %.100q", v)
 	}
 }
 
@@ -580,13 +610,20 @@ func (mt *meeting) recur(changed []*ical.Component) {
 			mt.lose("%.60q are no dates", p.Value)
 		}
 		for _, t := range times {
+			if mt.ctx.Err() != nil {
+				return
+			}
 			if d := dayOf(mt.local(t)); series.has(d) {
 				series.deleted = append(series.deleted, d)
 			}
 		}
 	}
+	whole := mt.wording()
 	for _, c := range changed {
-		mt.change(c)
+		if mt.ctx.Err() != nil {
+			return
+		}
+		mt.change(c, whole)
 	}
 	slices.SortFunc(series.deleted, time.Time.Compare)
 	series.deleted = slices.CompactFunc(series.deleted, time.Time.Equal)
@@ -604,14 +641,36 @@ func (mt *meeting) local(t ical.Time) time.Time {
 	return mt.zone.wall(mt.instant(t, mt.zoneFor(t)))
 }
 
-// change takes an instance that differs from the series (MS-OXCICAL
-// 2.1.3.1.1.20.20).
-func (mt *meeting) change(c *ical.Component) {
+// wording is what an event says that an instance of it may say otherwise.
+type wording struct {
+	uid, summary, location, description, alarm string
+	busy                                       int32
+	others                                     map[string]string // by the name of the property
+}
+
+// unsaid are the properties that the appointment of an instance has nothing for.
+var unsaid = []string{"CATEGORIES", "CLASS", "PRIORITY", "X-MICROSOFT-CDO-IMPORTANCE", "X-ALT-DESC"}
+
+func (mt *meeting) wording() wording {
+	e := mt.event
+	s := wording{
+		uid: e.Text("UID"), summary: oneLine(e.Text("SUMMARY")), location: oneLine(e.Text("LOCATION")),
+		description: strings.TrimSpace(mt.description()), alarm: alarmOf(e), busy: mt.busy(), others: map[string]string{},
+	}
+	for _, name := range unsaid {
+		s.others[name] = e.Text(name)
+	}
+	return s
+}
+
+// change takes an instance that differs from the series, which says whole
+// (MS-OXCICAL 2.1.3.1.1.20.20).
+func (mt *meeting) change(c *ical.Component, whole wording) {
 	id, _ := c.Get("RECURRENCE-ID")
 	original, ok := id.Time()
 	p, _ := c.Get("DTSTART")
 	start, good := p.Time()
-	if !ok || !good || id.Params["RANGE"] != "" || !strings.EqualFold(c.Text("UID"), mt.event.Text("UID")) {
+	if !ok || !good || id.Params["RANGE"] != "" || !strings.EqualFold(c.Text("UID"), whole.uid) {
 		mt.lose("an instance that is not one of the series: %.60q", id.Value)
 		return
 	}
@@ -635,7 +694,7 @@ func (mt *meeting) change(c *ical.Component) {
 	if c.Word("STATUS") == "CANCELLED" {
 		return
 	}
-	sub := &meeting{method: mt.method, state: mt.state, response: mt.response, event: c, header: mt.header, from: mt.from, zones: mt.zones}
+	sub := &meeting{ctx: mt.ctx, method: mt.method, state: mt.state, response: mt.response, event: c, header: mt.header, from: mt.from, zones: mt.zones}
 	if err := sub.times(); err != nil {
 		mt.lose("an instance that differs: %v", err)
 		return
@@ -646,9 +705,9 @@ func (mt *meeting) change(c *ical.Component) {
 		mt.lose("attendees of instances past %d", maxObjects)
 	}
 	sub.unmapped()
-	// What the appointment of an instance has no properties for.
-	for _, name := range []string{"CATEGORIES", "CLASS", "PRIORITY", "X-MICROSOFT-CDO-IMPORTANCE", "X-ALT-DESC"} {
-		if v := c.Text(name); v != "" && v != mt.event.Text(name) {
+	own := sub.wording()
+	for _, name := range unsaid {
+		if v := own.others[name]; v != "" && v != whole.others[name] {
 			mt.lose("the %s of an instance", name)
 		}
 	}
@@ -656,22 +715,22 @@ func (mt *meeting) change(c *ical.Component) {
 		mt.lose("%s", s)
 	}
 	e := exception{original: day.Add(mt.clock()), start: mt.zone.wall(sub.start), end: mt.zone.wall(sub.end), allDay: sub.allDay}
-	if s := oneLine(c.Text("SUMMARY")); s != oneLine(mt.event.Text("SUMMARY")) {
-		e.flags, e.subject = e.flags|overrideSubject, cut(s)
+	if own.summary != whole.summary {
+		e.flags, e.subject = e.flags|overrideSubject, cut(own.summary)
 	}
-	if s := oneLine(c.Text("LOCATION")); s != oneLine(mt.event.Text("LOCATION")) {
-		e.flags, e.location = e.flags|overrideLocation, cut(s)
+	if own.location != whole.location {
+		e.flags, e.location = e.flags|overrideLocation, cut(own.location)
 	}
-	if b := sub.busy(); b != mt.busy() {
-		e.flags, e.busy = e.flags|overrideBusy, b
+	if own.busy != whole.busy {
+		e.flags, e.busy = e.flags|overrideBusy, own.busy
 	}
 	if e.allDay != mt.allDay {
 		e.flags |= overrideAllDay
 	}
-	if strings.TrimSpace(sub.description()) != strings.TrimSpace(mt.description()) {
+	if own.description != whole.description {
 		e.flags |= overrideBody
 	}
-	if alarmOf(c) != alarmOf(mt.event) {
+	if own.alarm != whole.alarm {
 		mt.lose("the reminder of an instance: %.40q", id.Value)
 	}
 	mt.series.exceptions = append(mt.series.exceptions, e)
@@ -766,6 +825,10 @@ var once = func() map[string]bool {
 // what they know anyhow.
 var vendors = []string{"X-MICROSOFT-", "X-MS-OLK-", "X-LOTUS-", "X-ENTOURAGE", "X-LIC-", "X-EVOLUTION-", "X-CALENDARSERVER-", "X-ZIMBRA-"}
 
+// remindsOnly are the texts of reminders, in lower case, that programs write of
+// themselves: Outlook, Google, Apple and Mozilla.
+var remindsOnly = map[string]bool{"reminder": true, "this is an event reminder": true, "event reminder": true, "default mozilla description": true}
+
 // unmapped names what the event has that no property of Outlook takes.
 func (mt *meeting) unmapped() {
 	_, recurs := mt.event.Get("RRULE")
@@ -803,6 +866,14 @@ func (mt *meeting) unmapped() {
 		}
 		if action := c.Word("ACTION"); action == "EMAIL" || action == "PROCEDURE" {
 			mt.lose("a reminder by %s", strings.ToLower(action))
+		}
+		text := strings.TrimSpace(c.Text("DESCRIPTION"))
+		known := remindsOnly[strings.ToLower(text)]
+		for _, said := range []string{mt.event.Text("SUMMARY"), description} {
+			known = known || strings.EqualFold(oneLine(text), oneLine(said))
+		}
+		if text != "" && !known {
+			mt.lose("the text of its reminder: %.100q", text)
 		}
 		if p, _ := c.Get("TRIGGER"); p.Value != "" {
 			if d, ok := p.Duration(); ok && d > 0 || strings.EqualFold(p.Params["RELATED"], "END") {

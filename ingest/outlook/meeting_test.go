@@ -1,10 +1,17 @@
 package outlook_test
 
 import (
+	"bytes"
+	"context"
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -523,6 +530,44 @@ END:DAYLIGHT`, "01:00", "02:00"},
 	}
 }
 
+// TestZonesOfMachine: zones are the same on every machine, whatever it has as
+// database of them.
+func TestZonesOfMachine(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Every zone is UTC in it (RFC 8536 3).
+	data := append([]byte("TZif"), make([]byte, 16+6*4+6+4)...)
+	data[20+4*4+3], data[20+5*4+3] = 1, 4
+	copy(data[44+6:], "XXX")
+	dir := t.TempDir()
+	for _, name := range []string{"Europe/Berlin", "Europe/London", "America/New_York", "Australia/Sydney", "Asia/Kolkata", "Asia/Calcutta", "localtime", "posix/Japan", "right/Japan", "posixrules"} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command(self, "-test.run=^(TestZones|TestUnknownZones)$", "-test.v")
+	cmd.Env = append(os.Environ(), "ZONEINFO="+dir)
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: TestUnknownZones") || !strings.Contains(string(out), "--- PASS: TestZones") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestUnknownZones: names that are those of files of some machines are of no zone.
+func TestUnknownZones(t *testing.T) {
+	for _, name := range []string{"localtime", "Local", "posix/Japan", "right/Japan", "posixrules"} {
+		_, report := convert(t, invitation("DTSTART;TZID="+name+":20260701T120000"), outlook.Options{})
+		if len(report.Losses) != 1 || !strings.Contains(report.Losses[0].What, "is not known") {
+			t.Errorf("%s: %v", name, report.Losses)
+		}
+	}
+}
+
 // TestHostileCalendars: whatever a calendar says, it is converted at once, and
 // what is not taken is attached.
 func TestHostileCalendars(t *testing.T) {
@@ -579,6 +624,7 @@ func TestHostileCalendars(t *testing.T) {
 			strings.ReplaceAll(attendees(200), "%", "%%")),
 		"a long name":        "DTSTART;TZID=" + strings.Repeat("x", 100_000) + ":20260105T090000",
 		"an offset":          "DTSTART;TZID=(UTC+99:99) x:20260105T090000",
+		"a long name often":  "DTSTART:20260105T090000Z\nRRULE:FREQ=DAILY\nEXDATE;TZID=" + strings.Repeat("x", 300_000) + ":" + strings.Repeat("20990106T090000,", 40_000) + "20990106T090000",
 		"a zone in a folder": "DTSTART;TZID=../../../etc/passwd:20260105T090000",
 		"zeros":              "DTSTART:20260105T090000Z\nSUMMARY:a\x00b\nLOCATION:\x00\nUID:\x00",
 		"no UTF-8":           "DTSTART:20260105T090000Z\nSUMMARY:\xff\xfe\nLOCATION:\xff",
@@ -609,6 +655,180 @@ func TestHostileCalendars(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestCalendarWork: what is read of a calendar is read once, however many
+// instances and years there are; what is allocated says so.
+func TestCalendarWork(t *testing.T) {
+	instances := func(n int) string {
+		var b strings.Builder
+		for i := range n {
+			d := time.Date(2026, 1, 5+i, 0, 0, 0, 0, time.UTC).Format("20060102")
+			fmt.Fprintf(&b, "\nEND:VEVENT\nBEGIN:VEVENT\nUID:1\nRECURRENCE-ID;VALUE=DATE:%s\nDTSTART;VALUE=DATE:%s\nSUMMARY:%d", d, d, i)
+		}
+		return b.String()
+	}
+	var years, dates, exdates strings.Builder
+	for y := range 100 {
+		fmt.Fprintf(&years, "\nEXDATE;TZID=Here:%d0105T090000", 2027+y)
+	}
+	for i := range 40_000 {
+		fmt.Fprintf(&dates, ",%04d%02d01T020000", 1900+i%600, 1+i%12)
+		fmt.Fprintf(&exdates, "\nEXDATE:%04d0105", 2027+i%400)
+	}
+	for name, event := range map[string]string{
+		"long texts": "DTSTART;VALUE=DATE:20260105\nRRULE:FREQ=DAILY\nSUMMARY:" + strings.Repeat(`a\n`, 80_000) + "\nLOCATION:" + strings.Repeat(`b\n`, 80_000) +
+			"\nDESCRIPTION:" + strings.Repeat(`c\n`, 80_000) + "\nCATEGORIES:" + strings.Repeat(`d\n`, 1000) + instances(400),
+		"long zone": "DTSTART:20260105T090000Z\nRRULE:FREQ=DAILY" + years.String() +
+			"\nEND:VEVENT\nBEGIN:VTIMEZONE\nTZID:Here\nBEGIN:STANDARD\nTZOFFSETTO:+0100\nDTSTART:19000101T020000\nRDATE:19000101T020000" + dates.String() + "\nEND:STANDARD",
+		"many exdates": "DTSTART;VALUE=DATE:20260105\nRRULE:FREQ=DAILY" + exdates.String(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			raw := invitation(event)
+			if len(raw) > 1<<20 {
+				t.Fatalf("%d bytes", len(raw))
+			}
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			convert(t, raw, outlook.Options{})
+			runtime.ReadMemStats(&after)
+			if n := after.TotalAlloc - before.TotalAlloc; n > 100<<20 {
+				t.Errorf("%d MiB", n>>20)
+			}
+		})
+	}
+}
+
+// counted is a context that ends when it has been asked so often.
+type counted struct {
+	context.Context
+	left int
+}
+
+func (c *counted) Err() error {
+	if c.left--; c.left < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// TestCalendarCanceled: reading the instances and zones of a calendar ends when the
+// context does.
+func TestCalendarCanceled(t *testing.T) {
+	instances, zones := strings.Builder{}, strings.Builder{}
+	for i := range 50 {
+		fmt.Fprintf(&instances, "\nEND:VEVENT\nBEGIN:VEVENT\nUID:1\nSTATUS:CANCELLED\nRECURRENCE-ID;VALUE=DATE:202602%02d\nDTSTART;VALUE=DATE:20260205", 1+i%28)
+		fmt.Fprintf(&zones, "\nEXDATE;TZID=z%d:20260201T090000", i)
+	}
+	for _, event := range []string{"DTSTART;VALUE=DATE:20260105\nRRULE:FREQ=DAILY" + instances.String(), "DTSTART:20260105T090000Z\nRRULE:FREQ=DAILY" + zones.String()} {
+		asked := func(event string) int {
+			ctx := &counted{context.Background(), 1 << 30}
+			if _, err := outlook.Convert(ctx, &file{}, read(t, invitation(event)), outlook.Options{}); err != nil {
+				t.Fatal(err)
+			}
+			return 1<<30 - ctx.left
+		}
+		n, few := asked(event), asked("DTSTART:20260105T090000Z")
+		if n < few+50 {
+			t.Errorf("asked %d times, without instances and zones %d times", n, few)
+		}
+		for left := range n {
+			if _, err := outlook.Convert(&counted{context.Background(), left}, &file{}, read(t, invitation(event)), outlook.Options{}); !errors.Is(err, context.Canceled) {
+				t.Fatalf("ended after %d of %d times: %v", left, n, err)
+			}
+		}
+	}
+}
+
+// TestCalendarLosses: what no property takes is named, and the calendar is attached
+// for it; what says nothing is not.
+func TestCalendarLosses(t *testing.T) {
+	const alarm = "DESCRIPTION:Talk of it\\, all\nBEGIN:VALARM\nTRIGGER:-PT5M\nACTION:DISPLAY\nDESCRIPTION:%s\nEND:VALARM"
+	instance := "RRULE:FREQ=DAILY;COUNT=3\nEND:VEVENT\nBEGIN:VEVENT\nUID:1\nSUMMARY:x\nRECURRENCE-ID:20260106T090000Z\nDTSTART:20260106T100000Z\n"
+	for _, tt := range []struct{ event, loss string }{
+		{"ORGANIZER;SENT-BY=\"mailto:c@example.com\":mailto:b@example.com", "c@example.com"},
+		{"ORGANIZER;SENT-BY=\"mailto:c@example.com\":mailto:a@example.com", "c@example.com"},
+		{"ORGANIZER;SENT-BY=\"mailto:A@example.com\":mailto:b@example.com", ""},
+		{"ORGANIZER;SENT-BY=\"mailto:b@example.com\":mailto:b@example.com", ""},
+		{"ORGANIZER;SENT-BY=:mailto:b@example.com", ""},
+		{"ORGANIZER;SENT-BY=\"ldap://example.com\":mailto:b@example.com", "ldap://example.com"},
+		{"ATTENDEE;SENT-BY=\"mailto:c@example.com\":mailto:b@example.com", "c@example.com"},
+		{"ATTENDEE;SENT-BY=\"mailto:a@example.com\":mailto:b@example.com", ""},
+		{"ATTENDEE;DELEGATED-FROM=\"mailto:c@example.com\":mailto:b@example.com", "DELEGATED-FROM"},
+		{"ATTENDEE;DELEGATED-TO=\"mailto:c@example.com\":mailto:b@example.com", "DELEGATED-TO"},
+		{"ATTENDEE;MEMBER=\"mailto:c@example.com\":mailto:b@example.com", "MEMBER"},
+		{"ATTENDEE;MEMBER=:mailto:b@example.com", ""},
+		{instance + "ATTENDEE;MEMBER=\"mailto:c@example.com\":mailto:b@example.com", "MEMBER"},
+		{fmt.Sprintf(alarm, "REMINDER"), ""},
+		{fmt.Sprintf(alarm, "Reminder"), ""},
+		{fmt.Sprintf(alarm, "This is an event reminder"), ""},
+		{fmt.Sprintf(alarm, "X"), ""},
+		{fmt.Sprintf(alarm, "talk of it\\, all"), ""},
+		{fmt.Sprintf(alarm, ""), ""},
+		{fmt.Sprintf(alarm, "Bring the keys"), "Bring the keys"},
+		{fmt.Sprintf(alarm, "日本"), "日本"},
+		{fmt.Sprintf(alarm, "!!!"), "!!!"},
+	} {
+		t.Run(tt.event, func(t *testing.T) {
+			b, report := convert(t, invitation("DTSTART:20260105T090000Z\n"+tt.event), outlook.Options{})
+			if attached := readMsg(t, b).values["attach0/370E001F"] == "text/calendar"; attached != (tt.loss != "") {
+				t.Errorf("attached %v", attached)
+			}
+			if tt.loss == "" && len(report.Losses) > 0 || tt.loss != "" && (len(report.Losses) != 1 || !strings.Contains(report.Losses[0].What, tt.loss)) {
+				t.Error(report.Losses)
+			}
+		})
+	}
+}
+
+// TestCalendarNames: an invitation has room for its named properties beside any
+// header fields. If TNEF took it, the calendar is attached.
+func TestCalendarNames(t *testing.T) {
+	attached := func(messages ...[]byte) []byte {
+		raw := []byte("Content-Type: multipart/digest; boundary=b\r\n\r\n")
+		for _, m := range messages {
+			raw = append(append(append(raw, "--b\r\n\r\n"...), m...), "\r\n"...)
+		}
+		return append(raw, "--b--\r\n"...)
+	}
+	call := invitation("DTSTART;VALUE=DATE:20260105\nRRULE:FREQ=DAILY\nLOCATION:there\nEND:VEVENT\nBEGIN:VEVENT\nUID:1\nSUMMARY:y\nRECURRENCE-ID;VALUE=DATE:20260106\nDTSTART;VALUE=DATE:20260106\nLOCATION:else")
+	var messages [][]byte
+	for i := range 170 {
+		var b strings.Builder
+		for j := range 200 {
+			fmt.Fprintf(&b, "X-%d-%d: 1\r\n", i, j)
+		}
+		messages = append(messages, []byte(b.String()+"\r\ntext"))
+	}
+	b, report := convert(t, attached(append(messages, call)...), outlook.Options{})
+	c := readMsg(t, b)
+	in := "attach170/3701000D/"
+	if len(report.Losses) != 1 || c.values[in+setAppointment+"8208:001F"] != "there" || c.values[in+"attach0/3701000D/"+setAppointment+"8208:001F"] != "else" || c.raw[in+recurKey] == nil {
+		t.Errorf("not a whole invitation: %v", report.Losses)
+	}
+
+	var tnef strings.Builder
+	for i := range 0x7FFF {
+		fmt.Fprintf(&tnef, "00062004:%X:3 1\n", 0x10000+i)
+	}
+	text := base64.StdEncoding.EncodeToString(stream(t, tnef.String()))
+	full := []byte("Content-Type: application/ms-tnef; name=winmail.dat\r\nContent-Transfer-Encoding: base64\r\n\r\n" + text)
+	b, report = convert(t, attached(full, call), outlook.Options{})
+	c = readMsg(t, b)
+	place := slices.ContainsFunc(report.Losses, func(l outlook.Loss) bool {
+		return l.Place != "" && strings.Contains(l.What, "no room for its named properties")
+	})
+	if got := c.values["attach1/3701000D/attach0/370E001F"]; got != "text/calendar" || !place {
+		t.Errorf("attached %q, losses %v", got, report.Losses)
+	}
+	// The invitation comes first, and what is attached to it then.
+	call = invitation("DTSTART;VALUE=DATE:20260105\nRRULE:FREQ=DAILY\nEND:VEVENT\nBEGIN:VEVENT\nUID:1\nSUMMARY:y\nRECURRENCE-ID;VALUE=DATE:20260106\nDTSTART;VALUE=DATE:20260106\nLOCATION:else")
+	_, call, _ = bytes.Cut(call, []byte("Content-Type"))
+	b, report = convert(t, []byte("From: a@example.com\r\nSubject: x\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n--c\r\nContent-Type"+string(call)+"\r\n--c\r\nContent-Type: message/rfc822\r\n\r\n"+string(full)+"\r\n--c--\r\n"), outlook.Options{})
+	c = readMsg(t, b)
+	if got := c.values["attach1/3701000D/"+setAppointment+"8208:001F"]; got != "else" {
+		t.Errorf("an instance at %q; losses %v", got, report.Losses)
 	}
 }
 

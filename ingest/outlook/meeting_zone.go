@@ -1,6 +1,7 @@
 package outlook
 
 import (
+	"context"
 	_ "embed"
 	"encoding/binary"
 	"fmt"
@@ -9,9 +10,9 @@ import (
 	"strings"
 	"sync"
 	"time"
-	_ "time/tzdata" // Windows has no zones of its own that Go can read
 
 	"postroom/ingest/outlook/ical"
+	"postroom/ingest/outlook/zoneinfo"
 )
 
 // zone is a time zone as a calendar or its name defines it.
@@ -170,9 +171,17 @@ func offsetZone(tzid string) *zone {
 
 // zones are those of a calendar.
 type zones struct {
-	defined map[string]*ical.Component // by the TZID, in lower case
-	none    string                     // the name of that of times without one
-	found   map[zoneKey]*zone
+	ctx     context.Context
+	defined map[string]*definedZone // by the TZID, in lower case
+	none    string                  // the name of that of times without one
+	found   map[zoneKey]namedZone
+}
+
+// definedZone is a VTIMEZONE.
+type definedZone struct {
+	component   *ical.Component
+	observances []observance
+	read        bool
 }
 
 type zoneKey struct {
@@ -180,11 +189,20 @@ type zoneKey struct {
 	year int
 }
 
-// maxZones is how many zones and years of a calendar are looked for.
-const maxZones = 100
+// namedZone is what was found by a name.
+type namedZone struct {
+	zone  *zone
+	known bool
+}
 
-func newZones(calendar *ical.Component) *zones {
-	z := &zones{defined: map[string]*ical.Component{}, found: map[zoneKey]*zone{}, none: calendar.Text("X-WR-TIMEZONE")}
+// Bounds of what is looked for.
+const (
+	maxZones    = 100 // zones and years of a calendar
+	maxZoneName = 500 // bytes
+)
+
+func newZones(ctx context.Context, calendar *ical.Component) *zones {
+	z := &zones{ctx: ctx, defined: map[string]*definedZone{}, found: map[zoneKey]namedZone{}, none: calendar.Text("X-WR-TIMEZONE")}
 	last := ""
 	for _, c := range calendar.Components {
 		if c.Name != "VTIMEZONE" {
@@ -192,7 +210,7 @@ func newZones(calendar *ical.Component) *zones {
 		}
 		last = strings.TrimSpace(c.Text("TZID"))
 		if key := strings.ToLower(last); z.defined[key] == nil {
-			z.defined[key] = c
+			z.defined[key] = &definedZone{component: c}
 		}
 	}
 	if len(z.defined) == 1 {
@@ -203,29 +221,40 @@ func newZones(calendar *ical.Component) *zones {
 
 // get returns the zone of that name in a year: as the calendar defines it, else as
 // its name does. If nothing does, known is false, and it is the offset that its
-// name has in it, else UTC.
+// name has in it, else UTC; so it is if more are asked for than maxZones, or the
+// context has ended.
 func (z *zones) get(tzid string, year int) (found *zone, known bool) {
 	if tzid == "" {
 		if tzid = z.none; tzid == "" {
 			return utcZone(), true
 		}
 	}
+	if len(tzid) > maxZoneName {
+		return utcZone(), false
+	}
 	key := zoneKey{tzid, year}
-	found, looked := z.found[key]
-	if !looked && len(z.found) < maxZones {
-		found = z.find(tzid, year)
-		z.found[key] = found
+	if f, looked := z.found[key]; looked {
+		return f.zone, f.known
 	}
-	if found == nil {
-		return offsetZone(tzid), false
+	if len(z.found) == maxZones || z.ctx.Err() != nil {
+		return utcZone(), false
 	}
-	return found, true
+	found = z.find(tzid, year)
+	known = found != nil
+	if !known {
+		found = offsetZone(tzid)
+	}
+	z.found[key] = namedZone{found, known}
+	return found, known
 }
 
 func (z *zones) find(tzid string, year int) *zone {
 	name := windowsName(tzid)
-	if c := z.defined[strings.ToLower(strings.TrimSpace(tzid))]; c != nil {
-		if r, ok := vtimezone(c, year); ok {
+	if d := z.defined[strings.ToLower(strings.TrimSpace(tzid))]; d != nil {
+		if !d.read {
+			d.observances, d.read = readObservances(d.component), true
+		}
+		if r, ok := vtimezone(d.observances, year); ok {
 			return &zone{name: either(name, tzid), tzid: tzid, rule: r}
 		}
 	}
@@ -235,18 +264,15 @@ func (z *zones) find(tzid string, year int) *zone {
 	return nil
 }
 
-// vtimezone returns the rule that a VTIMEZONE has for a year (MS-OXCICAL
-// 2.1.3.1.1.19).
-func vtimezone(c *ical.Component, year int) (r zoneRule, ok bool) {
+// vtimezone returns the rule that the observances of a VTIMEZONE are for a year
+// (MS-OXCICAL 2.1.3.1.1.19).
+func vtimezone(list []observance, year int) (r zoneRule, ok bool) {
 	latest := time.Date(year, 12, 31, 23, 0, 0, 0, time.UTC)
 	var standard, daylight *observance
-	for _, sub := range c.Components {
-		o, good := readObservance(sub, year)
-		if !good {
-			continue
-		}
+	for _, o := range list {
+		o.inYear(year)
 		best := &standard
-		if sub.Name == "DAYLIGHT" {
+		if o.saves {
 			best = &daylight
 		}
 		switch {
@@ -283,13 +309,42 @@ func vtimezone(c *ical.Component, year int) (r zoneRule, ok bool) {
 
 // observance is a STANDARD or DAYLIGHT of a VTIMEZONE.
 type observance struct {
+	saves  bool // is a DAYLIGHT
 	start  time.Time
 	offset int32 // minutes, local time less UTC
 	date   systemTime
-	ended  bool // before the year
+	listed []time.Time // when it begins, if no rule says so
+	until  int         // the last year of the rule; 0 if there is none
+	ended  bool        // before the year
 }
 
-func readObservance(c *ical.Component, year int) (o observance, ok bool) {
+// inYear sets what depends on a year.
+func (o *observance) inYear(year int) {
+	o.ended = o.until != 0 && o.until < year
+	if o.listed == nil {
+		return
+	}
+	// The one of that year is what counts.
+	last := o.start
+	for _, t := range o.listed {
+		if t.Year() == year || t.After(last) && last.Year() != year {
+			last = t
+		}
+	}
+	o.start = last
+	o.date.month, o.date.weekday, o.date.n = last.Month(), last.Weekday(), weekOf(last)
+}
+
+func readObservances(c *ical.Component) (list []observance) {
+	for _, sub := range c.Components {
+		if o, ok := readObservance(sub); ok {
+			list = append(list, o)
+		}
+	}
+	return list
+}
+
+func readObservance(c *ical.Component) (o observance, ok bool) {
 	if c.Name != "STANDARD" && c.Name != "DAYLIGHT" {
 		return o, false
 	}
@@ -300,32 +355,28 @@ func readObservance(c *ical.Component, year int) (o observance, ok bool) {
 	if !ok || !good {
 		return o, false
 	}
-	o.offset, o.start = int32(offset/time.Minute), begin.Wall
+	o.saves, o.offset, o.start = c.Name == "DAYLIGHT", int32(offset/time.Minute), begin.Wall
 	on := o.start
 	clock := time.Duration(on.Hour())*time.Hour + time.Duration(on.Minute())*time.Minute + time.Duration(on.Second())*time.Second
+	o.date = systemTime{on.Month(), on.Weekday(), weekOf(on), clock}
 	p, recurs := c.Get("RRULE")
 	rule, good := p.Rule()
 	if !recurs || !good || rule.Freq != "YEARLY" {
-		// The dates that are listed; the one of that year is what counts.
-		last := o.start
+		o.listed = []time.Time{on}
 		for _, d := range c.All("RDATE") {
 			times, _ := d.Times()
 			for _, t := range times {
-				if t.Wall.Year() == year || t.Wall.After(last) && last.Year() != year {
-					last = t.Wall
-				}
+				o.listed = append(o.listed, t.Wall)
 			}
 		}
-		o.start = last
-		o.date = systemTime{last.Month(), last.Weekday(), weekOf(last), clock}
 		return o, true
 	}
-	o.ended = !rule.Until.Wall.IsZero() && rule.Until.Wall.Year() < year
-	month := on.Month()
-	if len(rule.ByMonth) == 1 {
-		month = time.Month(rule.ByMonth[0])
+	if !rule.Until.Wall.IsZero() {
+		o.until = rule.Until.Wall.Year()
 	}
-	o.date = systemTime{month, on.Weekday(), weekOf(on), clock}
+	if len(rule.ByMonth) == 1 {
+		o.date.month = time.Month(rule.ByMonth[0])
+	}
 	if len(rule.ByDay) == 1 {
 		d := rule.ByDay[0]
 		o.date.weekday = d.Weekday
@@ -355,28 +406,37 @@ func weekOf(t time.Time) int {
 
 // ruleOf returns the rule of a location in a year.
 func ruleOf(at *time.Location, year int) (r zoneRule) {
-	begin := time.Date(year, 1, 1, 0, 0, 0, 0, at)
-	_, offset := begin.Zone()
 	type change struct {
 		when         time.Time // in local time before it
 		from, to     int
 		intoDaylight bool
 	}
 	var changes []change
-	for t, n := begin, 0; n < 8; n++ {
-		_, end := t.ZoneBounds()
-		if end.IsZero() || end.In(at).Year() > year {
-			break
+	offsetAt := func(unix int64) int {
+		_, offset := time.Unix(unix, 0).In(at).Zone()
+		return offset
+	}
+	// time.Time.ZoneBounds has bounds at which nothing changes, so each day is looked at.
+	t, end := time.Date(year, 1, 1, 0, 0, 0, 0, at).Unix(), time.Date(year+1, 1, 1, 0, 0, 0, 0, at).Unix()
+	offset := offsetAt(t)
+	for t < end-1 {
+		before, after := t, min(t+24*60*60, end-1)
+		t = after
+		from, to := offset, offsetAt(after)
+		if from == to {
+			continue
 		}
-		_, from := t.Zone()
-		_, to := end.In(at).Zone()
-		changes = append(changes, change{end.UTC().Add(time.Duration(from) * time.Second), from, to, to > from})
-		t = end.In(at)
+		for after-before > 1 {
+			if mid := (before + after) / 2; offsetAt(mid) == from {
+				before = mid
+			} else {
+				after = mid
+			}
+		}
+		changes = append(changes, change{time.Unix(after, 0).UTC().Add(time.Duration(from) * time.Second), from, to, to > from})
+		offset = to
 	}
 	if len(changes) != 2 || changes[0].intoDaylight == changes[1].intoDaylight || changes[0].from != changes[1].to {
-		if n := len(changes); n > 0 {
-			offset = changes[n-1].to
-		}
 		return zoneRule{bias: int32(-offset / 60)}
 	}
 	for _, c := range changes {
@@ -453,10 +513,7 @@ func location(tzid string) *time.Location {
 		if z := iana[strings.ToLower(name)]; z != "" {
 			name = z
 		}
-		if name == "" || name == "Local" {
-			continue
-		}
-		if at, err := time.LoadLocation(name); err == nil {
+		if at := zoneinfo.Load(name); at != nil {
 			return at
 		}
 	}

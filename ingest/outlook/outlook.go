@@ -100,8 +100,11 @@ func Convert(ctx context.Context, w io.WriterAt, m *message.Message, o Options) 
 	if err != nil {
 		return c.report, fmt.Errorf("convert to .msg: %w", err)
 	}
+	if c.names.fieldsFull {
+		c.lose("", "named properties of header fields past %d are left out: header fields are in the transport headers alone", maxFieldNames)
+	}
 	if c.names.full {
-		c.lose("", "named properties past the %d that a file can have are left out: header fields are in the transport headers alone", maxNames)
+		c.lose("", "named properties past the %d that a file can have are left out", maxNames)
 	}
 	c.report.Class, c.report.Size = class, file.Size()
 	return c.report, nil
@@ -183,6 +186,13 @@ func (c *converter) message(m *message.Message, root *message.Part, at *cfb.Stor
 	}
 	mt.properties(c, o, h, place)
 	hidden := 0
+	// Before the files, as messages among them may take the room for names.
+	for i := range mt.attachments() {
+		if err := c.instance(o, len(files)+i, mt.instances[i]); err != nil {
+			return "", err
+		}
+		hidden++
+	}
 	for i, f := range files {
 		if f.inline {
 			hidden++
@@ -192,14 +202,8 @@ func (c *converter) message(m *message.Message, root *message.Part, at *cfb.Stor
 		}
 		*f = file{} // it may hold a message
 	}
-	for i := range mt.attachments() {
-		if err := c.instance(o, len(files)+i, mt.instances[i]); err != nil {
-			return "", err
-		}
-		hidden++
-	}
 	if hidden > 0 && hidden == attachments {
-		c.namedBool(o, pidLidSmartNoAttach, true) // no paper clip
+		o.namedBool(pidLidSmartNoAttach, true) // no paper clip
 	}
 	if recipients, err = c.properties(o, layout.tnef, recipients, place); err != nil {
 		return "", err
@@ -225,12 +229,6 @@ func iconOf(class string, root *message.Part) int32 {
 		return 0x110
 	}
 	return 0x111
-}
-
-func (c *converter) namedBool(o *object, name propertyName, v bool) {
-	if t, ok := o.named(name, typeBool); ok {
-		o.bool(t, v)
-	}
 }
 
 // stopper ends writing when the context does.

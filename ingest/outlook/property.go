@@ -62,18 +62,31 @@ type names struct {
 	index map[propertyName]uint16
 	guids []guid
 	full  bool // there were more than maxNames
+	// fieldsFull is whether there were header fields past maxFieldNames.
+	fieldsFull bool
 }
 
 // maxNames is how many named properties a file can have: identifiers are from
 // 0x8000 to 0xFFFE.
 const maxNames = 0x7FFF
 
+// maxFieldNames is how many there may be for another header field to be one: there
+// has to be room for what is in no header.
+const maxFieldNames = maxNames - 4096
+
+// room reports whether so many further named properties are possible.
+func (n *names) room(more int) bool { return len(n.list)+more <= maxNames }
+
 // id returns the identifier of a name, false if there are too many.
 func (n *names) id(name propertyName) (uint16, bool) {
 	if id, ok := n.index[name]; ok {
 		return id, true
 	}
-	if len(n.list) == maxNames {
+	if name.set == psInternetHeaders && len(n.list) >= maxFieldNames {
+		n.fieldsFull = true
+		return 0, false
+	}
+	if !n.room(1) {
 		n.full = true
 		return 0, false
 	}
