@@ -319,7 +319,7 @@ func TestMemoryOfMessages(t *testing.T) {
 	}
 	raw.WriteString("--b--\r\n")
 	m := read(t, []byte(raw.String()))
-	w := &peak{}
+	w := newPeak()
 	report, err := outlook.Convert(context.Background(), w, m, outlook.Options{})
 	if err != nil || len(report.Losses) > 0 {
 		t.Fatal(err, report.Losses)
@@ -336,7 +336,25 @@ func TestMemoryOfMessages(t *testing.T) {
 	}
 }
 
-// peak looks at the memory in use at some of the writes.
+// TestMemoryOfNestedMessages: those that a message is in count too.
+func TestMemoryOfNestedMessages(t *testing.T) {
+	raw := strings.Repeat("Content-Type: message/rfc822\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n", 60) +
+		"Subject: inner\r\n\r\n" + strings.Repeat(strings.Repeat("x", 70)+"\r\n", 3<<20/72)
+	m := read(t, []byte(raw))
+	w := newPeak()
+	report, err := outlook.Convert(context.Background(), w, m, outlook.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(report.Losses) != 1 || !strings.Contains(report.Losses[0].What, "with those that it is in of more than 8388608 bytes") {
+		t.Error(report.Losses)
+	}
+	if w.growth() > 20<<20 {
+		t.Errorf("%d bytes of memory for 60 messages of 3 MiB, each in the one before", w.growth())
+	}
+}
+
+// peak looks at the memory in use at some of the writes, beyond that before.
 type peak struct {
 	first, most uint64
 	writes      int
@@ -346,14 +364,20 @@ func (p *peak) WriteAt(b []byte, _ int64) (int, error) {
 	if p.writes++; p.writes%40 != 1 {
 		return len(b), nil
 	}
+	p.most = max(p.most, inUse())
+	return len(b), nil
+}
+
+func newPeak() *peak {
+	first := inUse()
+	return &peak{first: first, most: first}
+}
+
+func inUse() uint64 {
 	runtime.GC()
 	var s runtime.MemStats
 	runtime.ReadMemStats(&s)
-	if p.first == 0 {
-		p.first = s.HeapAlloc
-	}
-	p.most = max(p.most, s.HeapAlloc)
-	return len(b), nil
+	return s.HeapAlloc
 }
 
 func (p *peak) growth() uint64 { return p.most - p.first }
