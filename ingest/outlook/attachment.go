@@ -76,6 +76,20 @@ func (c *converter) contents(m *message.Message, root *message.Part, place strin
 		}
 		files = append(files, c.file(m, p, place))
 	}
+	if p := l.Other; l.other() && isEnriched(p) {
+		_, r, err := m.OpenText(p)
+		if err != nil {
+			return "", nil, nil, err
+		}
+		e := enriched(r, p.Type == "text/richtext")
+		if _, err := io.Copy(stopper{c.ctx, io.Discard}, e); err != nil {
+			return "", nil, nil, err
+		}
+		if e.unended {
+			c.lose(place, "a part of the text is hidden by a command that has no end: the text is an attachment too")
+			files = append(files, c.file(m, p, place))
+		}
+	}
 	slices.SortStableFunc(files, func(a, b *file) int { return int(a.part.Whole.Start - b.part.Whole.Start) })
 	if files, err = c.appleFiles(m, root, files, place); err != nil {
 		return "", nil, nil, err
