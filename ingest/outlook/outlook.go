@@ -150,6 +150,14 @@ func (c *converter) message(m *message.Message, root *message.Part, at *cfb.Stor
 			return "", err
 		}
 	}
+	if calendar, _ := calendarPart(layout.Layout); calendar != nil && root.Protection() == message.Unprotected {
+		switch {
+		case report != nil:
+			c.lose(place, "the calendar is an attachment: the message is a report")
+		case layout.tnef != nil:
+			c.lose(place, "the calendar is an attachment: the message has TNEF, which says what it is")
+		}
+	}
 	if mt != nil {
 		class, files = mt.class, mt.attached(c, files, place)
 	}
