@@ -155,7 +155,7 @@ func (m *mailWriter) attachment(a *item, n int, place string, depth int, t *text
 		if err != nil {
 			return nil, err
 		}
-		s, err := scanText(r)
+		s, err := scanText(m.out.ctx, r)
 		if err != nil {
 			return nil, err
 		}
