@@ -112,8 +112,7 @@ func (c *converter) contents(m *message.Message, root *message.Part, place strin
 // special names what is converted as ordinary mail although it is more.
 func (c *converter) special(root *message.Part, place string) {
 	for p := range within(root) {
-		switch p.Type {
-		case "multipart/encrypted":
+		if p.Type == "multipart/encrypted" {
 			c.lose(place, "what is encrypted with OpenPGP is an attachment")
 		}
 	}
@@ -349,11 +348,11 @@ func (c *converter) attachment(parent *object, n int, f *file, place string) err
 	}
 	o.text(pidTagAttachContentID, either(p.ContentID, f.cid))
 	o.text(pidTagAttachContentLocation, p.Location)
-	o.text(pidTagAttachContentBase, oneLine(p.Header.Text("Content-Base")))
 	if strings.HasPrefix(f.mime, "text/") {
 		o.text(pidTagTextAttachmentCharset, p.Charset)
 	}
 	if p.Header != nil {
+		o.text(pidTagAttachContentBase, oneLine(p.Header.Text("Content-Base")))
 		o.text(pidTagAttachPayloadClass, oneLine(p.Header.Text("X-Payload-Class")))
 		o.text(pidTagAttachPayloadProvider, oneLine(p.Header.Text("X-Payload-Provider-GUID")))
 	}

@@ -541,7 +541,7 @@ func (it *item) storedPlain(ctx context.Context) (*text, error) {
 		size = it.entries[pidTagBody].Size / 2
 	} else if open := opener(it.entries[pidTagBody8]); open != nil {
 		t.charset = pageNames[int32(it.page)]
-		t.open = through(open, func(r io.Reader) io.Reader { return newCRLFReader(&noNUL{r}) })
+		t.open = through(open, func(r io.Reader) io.Reader { return newCRLFReader(withoutNUL(r)) })
 		t.loose = it.utf8
 		size = it.entries[pidTagBody8].Size
 	} else {
@@ -560,20 +560,6 @@ func (it *item) storedPlain(ctx context.Context) (*text, error) {
 	return t, t.look(ctx, nil, nil)
 }
 
-// noNUL leaves out the NUL that some programs end a text with.
-type noNUL struct{ r io.Reader }
-
-func (n *noNUL) Read(p []byte) (int, error) {
-	k, err := n.r.Read(p)
-	out := p[:0]
-	for _, c := range p[:k] {
-		if c != 0 {
-			out = append(out, c)
-		}
-	}
-	return len(out), err
-}
-
 // storedHTML returns the HTML as it is stored, nil if there is none.
 func (it *item) storedHTML(ctx context.Context, refs *references) (*text, error) {
 	t := &text{kind: "text/html"}
@@ -583,7 +569,7 @@ func (it *item) storedHTML(ctx context.Context, refs *references) (*text, error)
 	if open := opener(it.entries[pidTagBodyHTML8]); open != nil {
 		t.charset = pageNames[int32(it.page)]
 		t.loose = it.utf8
-		t.open = through(open, func(r io.Reader) io.Reader { return &noNUL{r} })
+		t.open = through(open, withoutNUL)
 		return t, t.look(ctx, refs, nil)
 	}
 	if open := opener(it.entries[pidTagBodyHTML]); open != nil {

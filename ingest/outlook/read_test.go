@@ -434,3 +434,13 @@ func BenchmarkWriteMail(b *testing.B) {
 		})
 	}
 }
+
+// TestLongPlace: the place of a loss names an attached message by the beginning of
+// its name.
+func TestLongPlace(t *testing.T) {
+	b := build(t, "001A001F IPM.Note\nattach0/37050003 5\nattach0/3001001F "+strings.Repeat("x", 5000)+"\nattach0/3701000D\nattach0/3701000D/001A001F IPM.Task\n")
+	_, report := back(t, b)
+	if want := fmt.Sprintf("attached message %q", strings.Repeat("x", 100)); len(report.Losses) != 1 || report.Losses[0].Place != want {
+		t.Error(report.Losses)
+	}
+}
