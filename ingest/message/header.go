@@ -28,6 +28,11 @@ type Header struct {
 	Fields []Field
 	// Notes say what was not as it should be.
 	Notes []string
+	// Cut is true if the header section has more than was kept of it (see Limits):
+	// Fields lacks those after the bound, or the end of a long value is missing.
+	// The bytes are there all the same: between Whole.Start and Body.Start of the
+	// part, and a Range is that of a whole field.
+	Cut bool
 
 	charset string // of the Content-Type: what raw 8-bit text is likely to be in
 }
@@ -77,6 +82,7 @@ type headerReader struct {
 	last    int   // length of the value of the last field without pending lines
 	pending int64 // offset of the first pending line, if odd > 0
 	odd     int   // pending lines
+	oddCut  bool  // not all of them is in buf
 	skip    bool  // the rest of the line is passed over
 	joins   bool  // the rest of the line belongs to the last field
 	drops   bool  // a field that is not kept goes on
@@ -241,7 +247,12 @@ func (h *headerReader) append(b []byte) {
 		room = min(room, h.limit/2-int64(h.fields[n-1].length))
 	}
 	if int64(len(b)) > room {
-		b, h.cut = b[:max(room, 0)], true
+		b = b[:max(room, 0)]
+		if h.odd > 0 {
+			h.oddCut = true
+		} else {
+			h.cut = true
+		}
 	}
 	h.buf = append(h.buf, b...)
 	if n := len(h.fields); n > 0 {
@@ -261,8 +272,10 @@ func (h *headerReader) confirm() {
 		h.junk = true
 		if len(h.fields) == 0 {
 			h.buf = h.buf[:0]
+		} else {
+			h.cut = h.cut || h.oddCut
 		}
-		h.odd = 0
+		h.odd, h.oddCut = 0, false
 	}
 }
 
@@ -276,7 +289,7 @@ func (h *headerReader) finish(end int64) (*Header, int64) {
 		}
 		end = h.pending
 	}
-	out := &Header{Fields: make([]Field, 0, len(h.fields))}
+	out := &Header{Fields: make([]Field, 0, len(h.fields)), Cut: h.cut || h.more}
 	for _, f := range h.fields {
 		out.Fields = append(out.Fields, Field{
 			Name:  f.name,

@@ -76,6 +76,20 @@ func (c *converter) contents(m *message.Message, root *message.Part, place strin
 		}
 		files = append(files, c.file(m, p, place))
 	}
+	if p := l.Other; l.other() && isEnriched(p) {
+		_, r, err := m.OpenText(p)
+		if err != nil {
+			return "", nil, nil, err
+		}
+		e := enriched(r, p.Type == "text/richtext")
+		if _, err := io.Copy(stopper{c.ctx, io.Discard}, e); err != nil {
+			return "", nil, nil, err
+		}
+		if e.unended {
+			c.lose(place, "a part of the text is hidden by a command that has no end: the text is an attachment too")
+			files = append(files, c.file(m, p, place))
+		}
+	}
 	slices.SortStableFunc(files, func(a, b *file) int { return int(a.part.Whole.Start - b.part.Whole.Start) })
 	if files, err = c.appleFiles(m, root, files, place); err != nil {
 		return "", nil, nil, err
@@ -98,8 +112,7 @@ func (c *converter) contents(m *message.Message, root *message.Part, place strin
 // special names what is converted as ordinary mail although it is more.
 func (c *converter) special(root *message.Part, place string) {
 	for p := range within(root) {
-		switch p.Type {
-		case "multipart/encrypted":
+		if p.Type == "multipart/encrypted" {
 			c.lose(place, "what is encrypted with OpenPGP is an attachment")
 		}
 	}
@@ -335,11 +348,11 @@ func (c *converter) attachment(parent *object, n int, f *file, place string) err
 	}
 	o.text(pidTagAttachContentID, either(p.ContentID, f.cid))
 	o.text(pidTagAttachContentLocation, p.Location)
-	o.text(pidTagAttachContentBase, oneLine(p.Header.Text("Content-Base")))
 	if strings.HasPrefix(f.mime, "text/") {
 		o.text(pidTagTextAttachmentCharset, p.Charset)
 	}
 	if p.Header != nil {
+		o.text(pidTagAttachContentBase, oneLine(p.Header.Text("Content-Base")))
 		o.text(pidTagAttachPayloadClass, oneLine(p.Header.Text("X-Payload-Class")))
 		o.text(pidTagAttachPayloadProvider, oneLine(p.Header.Text("X-Payload-Provider-GUID")))
 	}

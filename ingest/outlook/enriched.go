@@ -12,7 +12,7 @@ import (
 
 // enriched returns text/enriched, in UTF-8, as HTML (RFC 1896, appendix B; MS-OXCMAIL
 // 2.2.3.3.2, rule 3); richtext says that it is its predecessor (RFC 1341 7.1.3).
-func enriched(r io.Reader, richtext bool) io.Reader {
+func enriched(r io.Reader, richtext bool) *enrichedReader {
 	e := &enrichedReader{r: bufio.NewReader(r), richtext: richtext}
 	e.out.WriteString("<html><head><meta http-equiv=\"Content-Type\" content=\"text/html; charset=utf-8\"></head><body>\r\n")
 	return e
@@ -29,6 +29,7 @@ type enrichedReader struct {
 	waiting string // the command that is given by the parameter to come
 	lines   int    // line ends in a row
 	hidden  int    // comments of richtext around
+	unended bool   // the text ended in what is hidden
 }
 
 // commands are those of RFC 1896 and what becomes of them.
@@ -63,6 +64,7 @@ func (e *enrichedReader) next() {
 	b, err := e.r.ReadByte()
 	if err != nil {
 		if e.err = err; errors.Is(err, io.EOF) {
+			e.unended = e.param != nil || e.hidden > 0
 			e.flush()
 			for len(e.open) > 0 {
 				e.close()
@@ -149,17 +151,17 @@ func (e *enrichedReader) command() {
 	}
 	name := strings.ToLower(string(ahead[:end]))
 	e.discard(end + 1)
-	switch name {
-	case "param":
+	switch {
+	case name == "param":
 		e.param = &bytes.Buffer{}
 		return
-	case "/param":
+	case name == "/param":
 		e.parameter()
 		return
-	case "comment":
+	case e.richtext && name == "comment":
 		e.hidden++
 		return
-	case "/comment":
+	case e.richtext && name == "/comment":
 		e.hidden = max(0, e.hidden-1)
 		return
 	}

@@ -1,10 +1,12 @@
 package outlook
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -264,43 +266,10 @@ const (
 
 // headers sets PidTagTransportMessageHeaders (MS-OXCMAIL 2.2.3.2.28) and a
 // property for each field that maps to no other (2.2.3.2.29).
-func (c *converter) headers(o *object, m *message.Message, h *message.Header, place string) {
-	dropped, kept := 0, int64(0)
-	var fields []message.Field
-	for _, f := range h.Fields {
-		switch {
-		case place == "" && organisational(f.Name) == 2:
-			dropped++
-		case kept+f.Range.Len() > maxTransport:
-			dropped++
-		default:
-			kept += f.Range.Len()
-			fields = append(fields, f)
-		}
-	}
-	if dropped > 0 {
-		c.lose(place, "%d header fields are left out: those of an Exchange organisation (MS-OXCMAIL 2.2.3.2.28), or more than %d MiB", dropped, maxTransport>>20)
-	}
-	if len(fields) > 0 {
-		o.stream(pidTagTransportMessageHeaders, func(w io.Writer) error {
-			l := newLineWriter(stopper{c.ctx, w})
-			for _, f := range fields {
-				raw, err := io.ReadAll(m.Raw(f.Range))
-				if err != nil {
-					return err
-				}
-				text := rawText(raw)
-				// The range ends where the folding is broken, the value does not.
-				line := strings.NewReplacer("\r", "", "\n", "").Replace(text)
-				if value := rawText(f.Raw); len(value) > len(line)-strings.IndexByte(line, ':')-1 {
-					text = f.Name + ":" + value
-				}
-				if _, err := io.WriteString(l, strings.TrimRight(text, "\r\n")+"\r\n"); err != nil {
-					return err
-				}
-			}
-			return l.end()
-		})
+func (c *converter) headers(o *object, m *message.Message, root *message.Part, place string) {
+	h := root.Header
+	if len(h.Fields) > 0 {
+		c.transport(o, m, root, place)
 	}
 	seen := map[string]bool{}
 	for _, f := range h.Fields {
@@ -321,6 +290,101 @@ func (c *converter) headers(o *object, m *message.Message, h *message.Header, pl
 		if ok {
 			o.text(t, value)
 		}
+	}
+}
+
+// transport sets PidTagTransportMessageHeaders: the header section as it stands,
+// with what of it the reader did not keep.
+func (c *converter) transport(o *object, m *message.Message, root *message.Part, place string) {
+	h := root.Header
+	dropped, kept, over := 0, int64(0), false
+	left := func(name string) bool { return place == "" && organisational(name) == 2 }
+	fits := func(f message.Field) bool { return !left(f.Name) && f.Range.Len() <= maxTransport }
+	write := func(w io.Writer) error {
+		l := newLineWriter(stopper{c.ctx, w})
+		// What is between the fields is none of them; after the last may be some that the
+		// reader did not keep.
+		between := func(from, to int64) error {
+			room := maxTransport - kept
+			const separator = 4
+			cut := to-from > room+separator
+			raw, err := io.ReadAll(io.LimitReader(m.Raw(message.Range{Start: from, End: max(from, to)}), room))
+			if err != nil {
+				return err
+			}
+			if over = over || cut; cut {
+				if end := bytes.LastIndexAny(raw, "\r\n"); end >= 0 {
+					raw = raw[:end]
+				}
+			}
+			kept += int64(len(raw))
+			first, drop := from == root.Whole.Start, false
+			if first {
+				raw = bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf"))
+			}
+			for i, line := range bytes.FieldsFunc(raw, func(r rune) bool { return r == '\r' || r == '\n' }) {
+				text := rawText(line)
+				name, _, colon := strings.Cut(text, ":")
+				name = strings.TrimRight(name, " \t")
+				switch {
+				case text[0] == ' ' || text[0] == '\t': // of the field before
+				case first:
+					if i == 0 && (strings.HasPrefix(text, "From ") || strings.HasPrefix(text, ">From ")) {
+						continue // of an mbox
+					}
+				case h.Cut && to == root.Body.Start && colon && name != "" && !strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r >= 0x7F }):
+					if drop = left(name); drop {
+						dropped++
+					}
+				default: // of the field before, whose folding is broken
+					text = " " + text
+				}
+				if drop {
+					continue
+				}
+				if _, err := io.WriteString(l, text+"\r\n"); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		at := root.Whole.Start
+		for _, f := range h.Fields {
+			if err := between(at, f.Range.Start); err != nil {
+				return err
+			}
+			at = f.Range.End
+			if !fits(f) || kept+f.Range.Len() > maxTransport {
+				dropped++
+				continue
+			}
+			kept += f.Range.Len()
+			raw, err := io.ReadAll(m.Raw(f.Range))
+			if err != nil {
+				return err
+			}
+			if _, err := io.WriteString(l, strings.TrimRight(rawText(raw), "\r\n")+"\r\n"); err != nil {
+				return err
+			}
+		}
+		if err := between(at, root.Body.Start); err != nil {
+			return err
+		}
+		return l.end()
+	}
+	if h.Cut || slices.ContainsFunc(h.Fields, fits) {
+		o.stream(pidTagTransportMessageHeaders, write)
+	} else {
+		dropped = len(h.Fields)
+	}
+	if dropped > 0 {
+		c.lose(place, "%d header fields are left out: those of an Exchange organisation (MS-OXCMAIL 2.2.3.2.28), or more than %d MiB", dropped, maxTransport>>20)
+	}
+	if h.Cut {
+		c.lose(place, "the header is longer than is read: further fields, or the end of a long one, are in the transport headers alone")
+	}
+	if over {
+		c.lose(place, "the header is of more than %d MiB: what is after them is left out", maxTransport>>20)
 	}
 }
 

@@ -231,7 +231,7 @@ func (m *mailWriter) transfer(it *item, depth int) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		s, err := scanText(r)
+		s, err := scanText(m.out.ctx, r)
 		return s.raw(), err
 	case e != nil || depth >= maxNesting:
 		return "", nil
@@ -432,11 +432,11 @@ const (
 // and the plain text beside it.
 func (m *mailWriter) texts(it *item, place string) (*texts, error) {
 	out := &texts{references: &references{}}
-	html, err := it.storedHTML(out.references)
+	html, err := it.storedHTML(m.out.ctx, out.references)
 	if err != nil {
 		return nil, fmt.Errorf("the HTML: %w", err)
 	}
-	plain, err := it.storedPlain()
+	plain, err := it.storedPlain(m.out.ctx)
 	if err != nil {
 		return nil, fmt.Errorf("the text: %w", err)
 	}
@@ -454,12 +454,12 @@ func (m *mailWriter) texts(it *item, place string) (*texts, error) {
 		switch {
 		case none:
 		case kind == rtf.HTML:
-			if html, err = madeText("text/html", metaCharset.ReplaceAllString(s, "${1}utf-8"), out.references); err != nil {
+			if html, err = madeText(m.out.ctx, "text/html", metaCharset.ReplaceAllString(s, "${1}utf-8"), out.references); err != nil {
 				return nil, err
 			}
 		default:
 			if plain == nil {
-				if plain, err = madeText("text/plain", s, nil); err != nil {
+				if plain, err = madeText(m.out.ctx, "text/plain", s, nil); err != nil {
 					return nil, err
 				}
 			}
@@ -481,16 +481,16 @@ func (m *mailWriter) texts(it *item, place string) (*texts, error) {
 }
 
 // madeText is a text that is in memory.
-func madeText(kind, s string, refs *references) (*text, error) {
+func madeText(ctx context.Context, kind, s string, refs *references) (*text, error) {
 	if s == "" {
 		return nil, nil
 	}
 	t := &text{kind: kind, charset: "utf-8", open: func() (io.Reader, error) { return newCRLFReader(strings.NewReader(s)), nil }}
-	return t, t.look(refs, nil)
+	return t, t.look(ctx, refs, nil)
 }
 
 // look reads the text to find out how it is to be encoded, and what it refers to.
-func (t *text) look(refs *references, judge func(scan)) error {
+func (t *text) look(ctx context.Context, refs *references, judge func(scan)) error {
 	r, err := t.open()
 	if err != nil {
 		return err
@@ -498,7 +498,7 @@ func (t *text) look(refs *references, judge func(scan)) error {
 	if refs != nil {
 		r = io.TeeReader(r, refs)
 	}
-	s, err := scanText(r)
+	s, err := scanText(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -532,7 +532,7 @@ func through(open func() (io.Reader, error), f func(io.Reader) io.Reader) func()
 
 // storedPlain returns the plain text, nil if there is none. In place of one that
 // would be empty stands a blank (MS-OXMSG 2.1.3).
-func (it *item) storedPlain() (*text, error) {
+func (it *item) storedPlain(ctx context.Context) (*text, error) {
 	t := &text{kind: "text/plain"}
 	size := int64(0)
 	if open := opener(it.entries[pidTagBody]); open != nil {
@@ -541,14 +541,14 @@ func (it *item) storedPlain() (*text, error) {
 		size = it.entries[pidTagBody].Size / 2
 	} else if open := opener(it.entries[pidTagBody8]); open != nil {
 		t.charset = pageNames[int32(it.page)]
-		t.open = through(open, func(r io.Reader) io.Reader { return newCRLFReader(&noNUL{r}) })
+		t.open = through(open, func(r io.Reader) io.Reader { return newCRLFReader(withoutNUL(r)) })
 		t.loose = it.utf8
 		size = it.entries[pidTagBody8].Size
 	} else {
 		return nil, nil
 	}
 	if size > 2 {
-		return t, t.look(nil, nil)
+		return t, t.look(ctx, nil, nil)
 	}
 	r, err := t.open()
 	if err != nil {
@@ -557,39 +557,25 @@ func (it *item) storedPlain() (*text, error) {
 	if b, err := io.ReadAll(r); err != nil || strings.TrimSpace(string(b)) == "" {
 		return nil, err
 	}
-	return t, t.look(nil, nil)
-}
-
-// noNUL leaves out the NUL that some programs end a text with.
-type noNUL struct{ r io.Reader }
-
-func (n *noNUL) Read(p []byte) (int, error) {
-	k, err := n.r.Read(p)
-	out := p[:0]
-	for _, c := range p[:k] {
-		if c != 0 {
-			out = append(out, c)
-		}
-	}
-	return len(out), err
+	return t, t.look(ctx, nil, nil)
 }
 
 // storedHTML returns the HTML as it is stored, nil if there is none.
-func (it *item) storedHTML(refs *references) (*text, error) {
+func (it *item) storedHTML(ctx context.Context, refs *references) (*text, error) {
 	t := &text{kind: "text/html"}
 	if t.open = opener(it.entries[pidTagHTML]); t.open != nil {
-		return t, t.look(refs, func(s scan) { t.charset = it.htmlCharset(s) })
+		return t, t.look(ctx, refs, func(s scan) { t.charset = it.htmlCharset(s) })
 	}
 	if open := opener(it.entries[pidTagBodyHTML8]); open != nil {
 		t.charset = pageNames[int32(it.page)]
 		t.loose = it.utf8
-		t.open = through(open, func(r io.Reader) io.Reader { return &noNUL{r} })
-		return t, t.look(refs, nil)
+		t.open = through(open, withoutNUL)
+		return t, t.look(ctx, refs, nil)
 	}
 	if open := opener(it.entries[pidTagBodyHTML]); open != nil {
 		t.charset = "utf-8"
 		t.open = through(open, func(r io.Reader) io.Reader { return newWideReader(r) })
-		return t, t.look(refs, nil)
+		return t, t.look(ctx, refs, nil)
 	}
 	return nil, nil
 }
@@ -649,19 +635,21 @@ type references struct {
 	ids    map[string]bool
 	values map[string]bool
 	window []byte
+	work   int // bytes of values that were looked at
 }
 
 // Bounds of references.
 const (
 	maxReferences = 1 << 12
 	longestLink   = 2 << 10
+	mostWork      = 64 << 20 // after which nothing more is looked for
 )
 
 func (r *references) Write(p []byte) (int, error) {
 	if r.ids == nil {
 		r.ids, r.values = map[string]bool{}, map[string]bool{}
 	}
-	for rest := p; len(rest) > 0; {
+	for rest := p; len(rest) > 0 && r.work < mostWork; {
 		n := min(len(rest), 32<<10)
 		r.window = append(r.window, rest[:n]...)
 		rest = rest[n:]
@@ -676,7 +664,7 @@ func (r *references) Write(p []byte) (int, error) {
 func (r *references) find(end bool) {
 	w := r.window
 	done := 0
-	for i := 0; i < len(w); i++ {
+	for i := 0; i < len(w) && r.work < mostWork; i++ {
 		c := w[i]
 		if c != '=' && c != '(' && c != ':' {
 			continue
@@ -687,11 +675,11 @@ func (r *references) find(end bool) {
 		done = i + 1
 		if c == ':' {
 			if i >= 3 && strings.EqualFold(string(w[i-3:i]), "cid") {
-				r.take(r.ids, delimited(w[i+1:]), true)
+				r.take(r.ids, r.delimited(w[i+1:]), true)
 			}
 			continue
 		}
-		r.take(r.values, delimited(bytes.TrimLeft(w[i+1:min(len(w), i+1+longestLink)], " \t\r\n\"'")), false)
+		r.take(r.values, r.delimited(bytes.TrimLeft(w[i+1:min(len(w), i+1+longestLink)], " \t\r\n\"'")), false)
 	}
 	if end {
 		r.window = nil
@@ -704,11 +692,13 @@ func (r *references) find(end bool) {
 	r.window = append(w[:0], w[from:]...)
 }
 
-func delimited(b []byte) string {
+// delimited returns the value that b begins with.
+func (r *references) delimited(b []byte) string {
 	b = b[:min(len(b), longestLink)]
 	if n := bytes.IndexAny(b, " \t\r\n\"'<>()"); n >= 0 {
 		b = b[:n]
 	}
+	r.work += len(b)
 	return string(b)
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"strconv"
 	"strings"
 
 	"postroom/ingest/outlook/cfb"
@@ -148,14 +147,13 @@ func (m *mailWriter) attachment(a *item, n int, place string, depth int, t *text
 	}
 	encoding := "base64"
 	if strings.HasPrefix(f.mime, "message/") {
-		// RFC 2045 6.4: these are not encoded.
-		// Line ends are none of their content.
+		// These are not encoded (RFC 2045 6.4), and line ends are none of their content.
 		lines := through(open, func(r io.Reader) io.Reader { return newCRLFReader(r) })
 		r, err := lines()
 		if err != nil {
 			return nil, err
 		}
-		s, err := scanText(r)
+		s, err := scanText(m.out.ctx, r)
 		if err != nil {
 			return nil, err
 		}
@@ -220,7 +218,7 @@ func (m *mailWriter) fileHead(f *attached, a *item, display, id, location string
 
 // nested returns a message that is attached (MS-OXCMAIL 2.1.3.4.5).
 func (m *mailWriter) nested(a *item, e *cfb.Entry, name, place string, depth int) (*attached, error) {
-	in := "attached message " + strconv.Quote(either(name, "without a subject"))
+	in := fmt.Sprintf("attached message %.100q", either(name, "without a subject"))
 	if place != "" {
 		in = place + ", " + in
 	}

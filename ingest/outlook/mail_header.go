@@ -74,6 +74,9 @@ func (m *mailWriter) header(it *item, place string, original *message.Message, t
 		return b.String(), nil
 	}
 	h := original.Header
+	if h.Cut {
+		m.lose(place, "the transport headers have more fields than are read: those after them are left out")
+	}
 	have := map[string]bool{}
 	for _, f := range h.Fields {
 		have[strings.ToLower(f.Name)] = true

@@ -98,14 +98,17 @@ type scan struct {
 	zeros   int64
 }
 
-// scanText reads a text to its end.
-func scanText(r io.Reader) (scan, error) {
+// scanText reads a text to its end. The error is one of r or of the context.
+func scanText(ctx context.Context, r io.Reader) (scan, error) {
 	s := scan{utf8: true}
 	buf := make([]byte, 32<<10)
 	var line int64
 	cr := false
 	keep := 0 // bytes of a character that is cut off
 	for {
+		if err := ctx.Err(); err != nil {
+			return s, err
+		}
 		n, err := r.Read(buf[keep:])
 		for _, c := range buf[keep : keep+n] {
 			switch {

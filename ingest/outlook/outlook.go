@@ -78,7 +78,7 @@ var messageClass = cfb.CLSID{0x0B, 0x0D, 0x02, 0, 0, 0, 0, 0, 0xC0, 0, 0, 0, 0, 
 // The same message and options make the same bytes. Memory depends on the number
 // of parts, recipients and header fields, and on none of their contents: these
 // are read and written as streams, but for a calendar and what a report says, of
-// which 1 MiB is held.
+// which 1 MiB is held, and for a header, of which 4 MiB are.
 //
 // The error is one of the context, of w, or of the raw bytes of the message; or
 // it is cfb.ErrTooLarge: the file would exceed 2 GiB. After an error w holds
@@ -156,6 +156,14 @@ func (c *converter) message(m *message.Message, root *message.Part, at *cfb.Stor
 			return "", err
 		}
 	}
+	if calendar, _ := calendarPart(layout.Layout); calendar != nil && root.Protection() == message.Unprotected {
+		switch {
+		case report != nil:
+			c.lose(place, "the calendar is an attachment: the message is a report")
+		case layout.tnef != nil:
+			c.lose(place, "the calendar is an attachment: the message has TNEF, which says what it is")
+		}
+	}
 	if mt != nil {
 		class, files = mt.class, mt.attached(c, files, place)
 	}
@@ -180,7 +188,7 @@ func (c *converter) message(m *message.Message, root *message.Part, at *cfb.Stor
 	}
 	c.envelope(o, h, place)
 	recipients := c.addresses(o, h, report, mt, place)
-	c.headers(o, m, h, place)
+	c.headers(o, m, root, place)
 	if err := c.body(o, m, layout, root, class, place); err != nil {
 		return "", err
 	}

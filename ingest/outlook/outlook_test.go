@@ -319,7 +319,7 @@ func TestMemoryOfMessages(t *testing.T) {
 	}
 	raw.WriteString("--b--\r\n")
 	m := read(t, []byte(raw.String()))
-	w := &peak{}
+	w := newPeak()
 	report, err := outlook.Convert(context.Background(), w, m, outlook.Options{})
 	if err != nil || len(report.Losses) > 0 {
 		t.Fatal(err, report.Losses)
@@ -336,7 +336,25 @@ func TestMemoryOfMessages(t *testing.T) {
 	}
 }
 
-// peak looks at the memory in use at some of the writes.
+// TestMemoryOfNestedMessages: those that a message is in count too.
+func TestMemoryOfNestedMessages(t *testing.T) {
+	raw := strings.Repeat("Content-Type: message/rfc822\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n", 60) +
+		"Subject: inner\r\n\r\n" + strings.Repeat(strings.Repeat("x", 70)+"\r\n", 3<<20/72)
+	m := read(t, []byte(raw))
+	w := newPeak()
+	report, err := outlook.Convert(context.Background(), w, m, outlook.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(report.Losses) != 1 || !strings.Contains(report.Losses[0].What, "with those that it is in of more than 8388608 bytes") {
+		t.Error(report.Losses)
+	}
+	if w.growth() > 20<<20 {
+		t.Errorf("%d bytes of memory for 60 messages of 3 MiB, each in the one before", w.growth())
+	}
+}
+
+// peak looks at the memory in use at some of the writes, beyond that before.
 type peak struct {
 	first, most uint64
 	writes      int
@@ -346,14 +364,20 @@ func (p *peak) WriteAt(b []byte, _ int64) (int, error) {
 	if p.writes++; p.writes%40 != 1 {
 		return len(b), nil
 	}
+	p.most = max(p.most, inUse())
+	return len(b), nil
+}
+
+func newPeak() *peak {
+	first := inUse()
+	return &peak{first: first, most: first}
+}
+
+func inUse() uint64 {
 	runtime.GC()
 	var s runtime.MemStats
 	runtime.ReadMemStats(&s)
-	if p.first == 0 {
-		p.first = s.HeapAlloc
-	}
-	p.most = max(p.most, s.HeapAlloc)
-	return len(b), nil
+	return s.HeapAlloc
 }
 
 func (p *peak) growth() uint64 { return p.most - p.first }
@@ -408,6 +432,43 @@ func TestTooMany(t *testing.T) {
 		t.Errorf("the last attachment has %d bytes, not those of the message", len(got))
 	}
 	another(t)("many", b)
+}
+
+// TestLongHeader: what the reader does not keep of a header is in the transport
+// headers, of the message and of those in it.
+func TestLongHeader(t *testing.T) {
+	secret := "X-MS-Exchange-Organization-Secret: 1\r\n 2\r\n"
+	last := "Subject: last\r\nTo: b@example.com,\r\n c@example.com\r\n"
+	wrap := func(head string) string { return "Subject: outer\r\nContent-Type: message/rfc822\r\n\r\n" + head }
+	for _, tt := range []struct {
+		name, raw, at, want string
+		without             string
+		losses              []string
+	}{
+		{"fields", strings.Repeat("X: y\r\n", 10_001) + secret + last, "", strings.Repeat("X: y\\r\\n", 10_001) + line(last), "Secret",
+			[]string{"1 header fields are left out", "longer than is read"}},
+		{"bytes", strings.Repeat("X: "+strings.Repeat("x", 400<<10)+"\r\n", 4) + last, "", line(last), "", []string{"longer than is read"}},
+		{"long value", "X: " + strings.Repeat("x", 700<<10) + "end\r\n" + last, "", "xend\\r\\n" + line(last), "", []string{"longer than is read"}},
+		{"attached", wrap(strings.Repeat("X: y\r\n", 10_001) + secret + last), "attach0/3701000D/", line(secret + last), "", []string{"longer than is read"}},
+		{"too long", strings.Repeat("X: "+strings.Repeat("x", 900)+"\r\n", 5000) + last, "", "xx\\r\\n", "Subject", []string{"longer than is read", "more than 4 MiB"}},
+		{"no empty line", "Subject: x\r\n" + strings.Repeat(strings.Repeat("x", 70)+"\r\n", 3<<20/72), "", "Subject: x\\r\\n", "xx", nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b, report := convert(t, []byte(tt.raw+"\r\ntext\r\n"), outlook.Options{})
+			got := line(readMsg(t, b).values[tt.at+"007D001F"])
+			if !strings.HasSuffix(got, tt.want) || tt.without != "" && strings.Contains(got, tt.without) {
+				t.Errorf("%d bytes, which end with %q", len(got), got[max(0, len(got)-200):])
+			}
+			if len(report.Losses) != len(tt.losses) {
+				t.Error(report.Losses)
+			}
+			for _, l := range tt.losses {
+				if !slices.ContainsFunc(report.Losses, func(r outlook.Loss) bool { return strings.Contains(r.What, l) && (r.Place == "") == (tt.at == "") }) {
+					t.Errorf("no loss %q in %s", l, report.Losses)
+				}
+			}
+		})
+	}
 }
 
 // TestTooManyNames: a file can have 32,767 named properties, of which header fields

@@ -171,6 +171,69 @@ func (b brokenReader) ReadAt(p []byte, off int64) (int, error) {
 	return b.r.ReadAt(p, off)
 }
 
+// asked is a context that counts how often it was asked.
+type asked struct {
+	context.Context
+	times int64
+}
+
+func (a *asked) Err() error {
+	a.times++
+	return nil
+}
+
+// firstWrite keeps how often the context was asked before the first write.
+type firstWrite struct {
+	ctx    *asked
+	before int64
+}
+
+func (f *firstWrite) Write(p []byte) (int, error) {
+	if f.before == 0 {
+		f.before = f.ctx.times
+	}
+	return len(p), nil
+}
+
+// TestContextInTexts: it is asked while texts are looked at, before they are written.
+func TestContextInTexts(t *testing.T) {
+	const size = 4 << 20
+	for _, kind := range []string{"text/plain", "text/html", "application/pdf"} {
+		b, _ := convert(t, []byte("Content-Type: "+kind+"\r\n\r\n"+strings.Repeat("some text of a message\r\n", size/24)), outlook.Options{})
+		f, err := outlook.Open(bytes.NewReader(b), int64(len(b)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := &firstWrite{ctx: &asked{Context: context.Background()}}
+		if _, err := f.WriteMail(w.ctx, w); err != nil {
+			t.Fatal(err)
+		}
+		looked := w.before - int64(len(b))>>15 // the whole file is read before
+		if some := int64(size) >> 15 / 2; (looked >= some) != (kind != "application/pdf") {
+			t.Errorf("%s: it was asked %d times", kind, looked)
+		}
+	}
+}
+
+// TestHostileReferences: the work does not go with the square of what may be links.
+func TestHostileReferences(t *testing.T) {
+	for _, s := range []string{"=", "(", "cid:", "= ", "=\""} {
+		html := "<img src=\"cid:first\">" + strings.Repeat(s, 2<<20/len(s))
+		b, _ := convert(t, []byte("Content-Type: multipart/related; boundary=b\r\n\r\n--b\r\nContent-Type: text/html\r\n\r\n"+html+
+			"\r\n--b\r\nContent-Type: image/png\r\nContent-ID: <first>\r\n\r\nx\r\n--b--\r\n"), outlook.Options{})
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		raw, _ := back(t, b)
+		runtime.ReadMemStats(&after)
+		if n := after.TotalAlloc - before.TotalAlloc; n > 200<<20 {
+			t.Errorf("%q: %d bytes of memory in all", s, n)
+		}
+		if !bytes.Contains(raw, []byte("multipart/related")) {
+			t.Errorf("%q: the picture is not inline", s)
+		}
+	}
+}
+
 // TestMailMemory: neither texts nor attachments are in memory.
 func TestMailMemory(t *testing.T) {
 	used := func(size int64) int64 {
@@ -369,5 +432,15 @@ func BenchmarkWriteMail(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// TestLongPlace: the place of a loss names an attached message by the beginning of
+// its name.
+func TestLongPlace(t *testing.T) {
+	b := build(t, "001A001F IPM.Note\nattach0/37050003 5\nattach0/3001001F "+strings.Repeat("x", 5000)+"\nattach0/3701000D\nattach0/3701000D/001A001F IPM.Task\n")
+	_, report := back(t, b)
+	if want := fmt.Sprintf("attached message %q", strings.Repeat("x", 100)); len(report.Losses) != 1 || report.Losses[0].Place != want {
+		t.Error(report.Losses)
 	}
 }

@@ -401,7 +401,7 @@ func largeTNEF(t testing.TB, size int64) *message.Message {
 func TestMemoryOfTNEF(t *testing.T) {
 	used := func(size int64) uint64 {
 		m := largeTNEF(t, size)
-		w := &peak{}
+		w := newPeak()
 		report, err := outlook.Convert(context.Background(), w, m, outlook.Options{})
 		if err != nil || len(report.Losses) > 0 || report.Size < size {
 			t.Fatal(err, report)
