@@ -1,6 +1,7 @@
 package outlook
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -32,11 +33,7 @@ const (
 	pidTagAttachPathname      tag = 0x3708001F
 	pidTagAttachLongPathname  tag = 0x370D001F
 	pidTagAttachTransportName tag = 0x370C001F
-	pidTagAttachCoding        tag = 0x37020102
 )
-
-// macBinary is PidTagAttachEncoding of a file in MacBinary (MS-OXCMSG 2.2.2.20).
-const macBinary = "\x2A\x86\x48\x86\xF7\x14\x03\x0B\x01"
 
 // maxAttachments is how many attachments of a message are read.
 const maxAttachments = 1 << 14
@@ -100,7 +97,7 @@ func (m *mailWriter) attachment(a *item, n int, place string, depth int, t *text
 			return nil, fmt.Errorf("%q: %w", f.name, err)
 		}
 		open = func() (io.Reader, error) { return data.Open() }
-		if string(a.bytes(pidTagAttachCoding, 64)) == macBinary {
+		if bytes.Equal(a.bytes(pidTagAttachEncoding, 64), macBinaryOID) {
 			m.lose(place, "%q is in MacBinary: the file of a Macintosh with what belongs to it", f.name)
 			f.mime = "application/macbinary"
 		}

@@ -7,18 +7,6 @@ import (
 	"strings"
 )
 
-// Properties of reports that are read (MS-OXOMSG 2.2.2).
-const (
-	reportAgent       tag = 0x6820001F // PidTagReportingMessageTransferAgent
-	reportRemote      tag = 0x0C21001F // PidTagRemoteMessageTransferAgent
-	reportInfo        tag = 0x0C1B001F // PidTagSupplementaryInfo
-	reportStatus      tag = 0x0C200003 // PidTagNonDeliveryReportStatusCode
-	reportDiagnosis   tag = 0x0C050003 // PidTagNonDeliveryReportDiagCode
-	reportReason      tag = 0x0C040003 // PidTagNonDeliveryReportReasonCode
-	reportOf          tag = 0x1046001F // PidTagOriginalMessageId
-	reportCorrelation tag = 0x00250102 // PidTagParentKey
-)
-
 // isReport reports whether the class is that of a report (MS-OXCMAIL 2.1.3.1.1.1).
 func isReport(class string) bool { return strings.HasPrefix(strings.ToUpper(class), "REPORT.") }
 
@@ -86,15 +74,15 @@ func (m *mailWriter) deliveryStatus(it *item, class, place string) (string, erro
 			continue
 		}
 		group := reportField("Final-Recipient", "rfc822;"+a.email) + reportField("Action", action) +
-			reportField("Status", statusOf(r, action)) + reportField("Remote-MTA", withType("dns", r.line(reportRemote))) +
-			reportField("X-Supplementary-Info", r.line(reportInfo)) + reportField("X-Display-Name", a.name)
+			reportField("Status", statusOf(r, action)) + reportField("Remote-MTA", withType("dns", r.line(pidTagRemoteMessageTransferAgent))) +
+			reportField("X-Supplementary-Info", r.line(pidTagSupplementaryInfo)) + reportField("X-Display-Name", a.name)
 		groups = append(groups, group)
 	}
 	if len(groups) == 0 {
 		return "", nil
 	}
 	// RFC 3464 2.2.2: the field has to be there.
-	agent := withType("dns", either(it.line(reportAgent), "unknown.invalid"))
+	agent := withType("dns", either(it.line(pidTagReportingMessageTransferAgent), "unknown.invalid"))
 	return reportField("Reporting-MTA", agent) + "\r\n" + strings.Join(groups, "\r\n"), nil
 }
 
@@ -113,11 +101,11 @@ func disposition(it *item, class string) string {
 		action = "deleted"
 	}
 	key := ""
-	if b := it.bytes(reportCorrelation, 1<<10); len(b) > 0 {
+	if b := it.bytes(pidTagParentKey, 1<<10); len(b) > 0 {
 		key = chunks(base64.StdEncoding.EncodeToString(b), 60)
 	}
 	return reportField("Final-Recipient", "rfc822;"+who.email) +
-		reportField("Original-Message-ID", it.line(reportOf)) +
+		reportField("Original-Message-ID", it.line(pidTagOriginalMessageID)) +
 		reportField("Disposition", "automatic-action/MDN-sent-automatically; "+action) +
 		reportField("X-MSExch-Correlation-Key", key) + reportField("X-Display-Name", who.name)
 }
@@ -141,7 +129,7 @@ func withType(kind, value string) string {
 // had, else by diagnosis and reason (MS-OXCMAIL 2.1.3.6.1.2).
 func statusOf(r *item, action string) string {
 	code := 0
-	switch v, ok := r.int32(reportStatus); {
+	switch v, ok := r.int32(pidTagNonDeliveryReportStatusCode); {
 	case ok && v >= 200 && v <= 599:
 		code = int(v)
 	case action == "delayed":
@@ -149,8 +137,8 @@ func statusOf(r *item, action string) string {
 	case action != "failed":
 		code = 200
 	default:
-		diagnosis, ok := r.int32(reportDiagnosis)
-		reason, _ := r.int32(reportReason)
+		diagnosis, ok := r.int32(pidTagNonDeliveryReportDiagCode)
+		reason, _ := r.int32(pidTagNonDeliveryReportReasonCode)
 		if !ok || diagnosis == -1 {
 			code = statusByReason[reason]
 			if code == 0 {
