@@ -101,7 +101,7 @@ tools: ## installs the programs that tests run against, where they are missing (
 	@.ci/need /usr/lib/dovecot/imap=dovecot-imapd /usr/lib/dovecot/pop3=dovecot-pop3d python3=python3
 
 peers:
-	@.ci/need node=nodejs npm=npm
+	@.ci/need node=nodejs npm=npm strace=strace
 	@.ci/npm internal/bench/testdata/peers .cache/peers
 
 clean: ## removes what was built

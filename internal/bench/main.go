@@ -36,6 +36,7 @@ type settings struct {
 	idle     bool
 	window   time.Duration
 	graph    bool
+	syncs    bool
 	msg      bool
 }
 
@@ -64,6 +65,7 @@ func run() error {
 	flag.BoolVar(&s.idle, "idle", false, "measure only what many folders cost in which nothing happens")
 	flag.DurationVar(&s.window, "window", 3*time.Minute, "how long that is measured, after the first runs")
 	flag.BoolVar(&s.graph, "graph", false, "measure only a mailbox in a stand-in for Exchange Online")
+	flag.BoolVar(&s.syncs, "syncs", false, "measure only filing on a disk whose syncs take long (strace)")
 	flag.BoolVar(&s.msg, "msg", false, "measure only the conversion to .msg, of at most 2000 messages and the large one")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -82,6 +84,8 @@ func run() error {
 		do = idle
 	case s.graph:
 		do = exchange
+	case s.syncs:
+		do = syncs
 	case s.msg:
 		do = msg
 	}
