@@ -110,19 +110,23 @@ func (c *conn) receive(from *net.TCPConn, queue chan<- segment, latency time.Dur
 	}
 }
 
+// exactly is the end of a wait that is slept through in one go.
+const exactly = 2 * time.Millisecond
+
 // wait waits until the time has come, and reports whether the connection still
 // is there.
 func (c *conn) wait(until time.Time) bool {
-	d := time.Until(until)
-	if d <= 0 {
-		return true
+	if d := time.Until(until) - exactly; d > 0 {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-c.done:
+			return false
+		}
 	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-c.done:
-		return false
+	if d := time.Until(until); d > 0 {
+		sleep(d)
 	}
+	return true
 }
