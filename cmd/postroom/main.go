@@ -33,7 +33,7 @@ const stopLimit = 9500 * time.Millisecond
 
 // garbage is how much memory may be garbage, in percent of what is in use: less
 // than usual, as messages come and go by the hundred. GOGC overrides it.
-const garbage = 75
+const garbage = 50
 
 func main() {
 	if os.Getenv("GOGC") == "" {
