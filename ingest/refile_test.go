@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 
 	"postroom/ingest"
+	"postroom/ingest/document"
 	"postroom/ingest/ingesttest"
 	"postroom/ingest/ledger"
 	"postroom/sources"
@@ -82,7 +85,14 @@ func TestRefileDiesAtAnyStep(t *testing.T) {
 			}
 			files := len(w.Repository.Documents()[e.DocumentID])
 			anew := strings.HasPrefix(d.Title, "anew ")
-			if want := map[bool]int{true: 1, false: 2}[anew == fetched]; files != want {
+			want := 1
+			switch {
+			case fetched && !anew:
+				want = 2
+			case !fetched && anew:
+				want = 3 // with the original, as it was all in message.eml
+			}
+			if files != want {
 				t.Errorf("fetched %v, step %d: %q has %d files, want %d", fetched, n, d.Title, files, want)
 			}
 			for _, at := range [][2]string{{"Inbox", "1/2"}, {"Sub", "1/1"}} {
@@ -116,6 +126,86 @@ func TestRefileDiesAtAnyStep(t *testing.T) {
 
 const withAttachment = "Message-ID: <a@example.com>\r\nFrom: a@example.com\r\nSubject: Order\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n" +
 	"--b\r\n\r\nText\r\n--b\r\nContent-Type: application/pdf; name=a.pdf\r\nContent-Disposition: attachment\r\n\r\n%PDF\r\n--b--\r\n"
+
+// A document that is filed anew never holds less of its message than it did: it
+// may be the only copy.
+func TestRefileKeepsTheOnlyCopy(t *testing.T) {
+	whole := document.Rules{}
+	original := document.Rules{KeepOriginal: true}
+	separated := document.Rules{SeparateAttachments: true}
+	msg := document.Rules{Outlook: true}
+	for _, tt := range []struct {
+		name     string
+		was, now document.Rules
+		fetched  bool // what was filed is not enough to file it anew
+		kept     bool
+		files    string
+	}{
+		{"an original beside a .msg", document.Rules{Outlook: true, KeepOriginal: true}, msg, false, true, "message.msg original.eml"},
+		{"an original beside attachments", document.Rules{SeparateAttachments: true, KeepOriginal: true}, separated, false, true, "a.pdf message.eml original.eml"},
+		{"an original that is in message.eml too", original, whole, false, false, "message.eml"},
+		{"the message, to be a .msg", whole, msg, false, true, "message.msg original.eml"},
+		{"the message, to be taken apart", whole, separated, false, true, "a.pdf message.eml original.eml"},
+		{"every byte of content, to be a .msg", separated, msg, true, true, "message.msg original.eml"},
+		{"every byte of content, to be a .msg and attachments", separated, document.Rules{SeparateAttachments: true, Outlook: true}, true, true, "a.pdf message.msg original.eml"},
+		{"a .msg, to be taken apart", msg, document.Rules{SeparateAttachments: true, Outlook: true}, true, false, "a.pdf message.msg"},
+		{"every byte of content, to be whole", separated, whole, true, false, "message.eml"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := ingesttest.New()
+			dir := t.TempDir()
+			under := func(r document.Rules) func(*ingest.Mailbox) {
+				r.Title = "{subject}"
+				return func(m *ingest.Mailbox) { m.Rules = r }
+			}
+			w.Server.Deliver("Inbox", withAttachment)
+			once(t, start(t, w, dir, under(tt.was)))
+			e, err := w.Ledger.Entry(t.Context(), "orders", "Inbox", "1/1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !tt.fetched {
+				w.Server.Remove("Inbox", "1/1")
+			}
+			is := func(r ingest.Refiled, err error, changed bool, kept bool, files string) {
+				t.Helper()
+				if err != nil || len(r.Changed) > 0 != changed || r.KeptOriginal != kept {
+					t.Errorf("%+v, %v", r, err)
+				}
+				got := w.Repository.Documents()[e.DocumentID]
+				if names := strings.Join(slices.Sorted(maps.Keys(got)), " "); names != files {
+					t.Errorf("there are %s, want %s", names, files)
+				}
+				if raw, ok := got["original.eml"]; ok && string(raw) != withAttachment {
+					t.Error("original.eml is not the message as it was received")
+				}
+				d, _ := filedAs(t, w, e.DocumentID)
+				if noted := strings.Contains(strings.Join(d.Notes, "\n"), "original.eml is kept although"); noted != kept {
+					t.Errorf("notes: %q", d.Notes)
+				}
+				if wrong := verify(t, w); len(wrong) > 0 {
+					t.Errorf("%+v", wrong)
+				}
+			}
+			p := start(t, w, dir, under(tt.now))
+			r, err := p.Refile(t.Context(), e.DocumentID)
+			is(r, err, true, tt.kept, tt.files)
+			if !tt.kept {
+				return
+			}
+			w.Server.Remove("Inbox", "1/1")
+			r, err = p.Refile(t.Context(), e.DocumentID)
+			is(r, err, false, true, tt.files)
+			// Who asks for it has it, and is told nothing more.
+			asked := tt.now
+			asked.KeepOriginal = true
+			r, err = start(t, w, dir, under(asked)).Refile(t.Context(), e.DocumentID)
+			is(r, err, true, false, tt.files)
+			r, err = start(t, w, dir, under(whole)).Refile(t.Context(), e.DocumentID)
+			is(r, err, true, false, "message.eml")
+		})
+	}
+}
 
 // An error of the repository leaves it known what is there.
 func TestRefileFails(t *testing.T) {

@@ -26,6 +26,10 @@ the message is fetched from its server again, which may have rendered it in othe
 (Exchange Online) if it holds the same; if that is not possible, the document stays as
 it is.
 
+A document never holds less of its message than before. Where the rules would leave no
+file with the message as it was received, and there was one, original.eml is kept, or
+added, whatever keep_original says; a note, and standard error, say so.
+
 ID is the document's id, at least its first 12 digits, or the path of its folder.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return refile(cmd, args[0]) },
 	}
@@ -54,6 +58,9 @@ func refile(cmd *cobra.Command, name string) error {
 	done, err := withEngine(cmd.Context(), s, c, cmd.ErrOrStderr(), "refile", documentCall{d.ID}, refileDocument)
 	if err != nil {
 		return err
+	}
+	if done.KeptOriginal {
+		fmt.Fprintln(cmd.ErrOrStderr(), "postroom: original.eml is kept although keep_original is false: it may be the only copy of the message as it was received")
 	}
 	if len(done.Changed) == 0 {
 		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%.12s  unchanged  %s\n", done.ID, printable(done.Location, 400))

@@ -117,36 +117,43 @@ func TestRefileFromTheServer(t *testing.T) {
 	o := newOffice(t, dovecot.Options{})
 	o.folder("INBOX/Sub")
 	folders := "folders: [Inbox, Inbox/Sub]\n"
-	o.configure(folders + "separate_attachments: true")
+	separated := folders + "separate_attachments: true"
+	o.configure(separated)
 	o.deliver("INBOX", []byte(order))
-	o.once()
-	o.deliver("INBOX/Sub", []byte(order))
 	o.once()
 	was := o.only()
 	if len(was.Files) != 2 {
 		t.Fatalf("%+v", was)
 	}
-	o.configure(folders)
-	contains(t, o.refile(0, was.ID), "filed anew")
-	if now := o.only(); len(now.Files) != 1 || now.Files[0].SHA256 != was.Origin.SHA256 {
-		t.Errorf("%+v", now)
-	}
-	o.configure(folders + "separate_attachments: true")
-	o.refile(0, was.ID)
 	if err := o.server.Expunge("office", "INBOX", 1); err != nil {
 		t.Fatal(err)
 	}
 	o.configure(folders + anew)
+	contains(t, o.refile(1, was.ID), "is as it was", "Inbox", "no longer in the folder", "keep_original: true")
+	if now := o.only(); now.Title != was.Title || len(now.Files) != 2 {
+		t.Errorf("%+v", now)
+	}
+	o.deliver("INBOX/Sub", []byte(order))
+	if s := o.once(); s.Duplicates != 1 {
+		t.Fatalf("%+v", s)
+	}
 	contains(t, o.refile(0, was.ID), "filed anew")
-	o.configure(folders + "separate_attachments: true")
-	o.refile(0, was.ID)
-	last := o.only()
+	if now := o.only(); len(now.Files) != 1 || now.Files[0].SHA256 != was.Origin.SHA256 {
+		t.Errorf("%+v", now)
+	}
+	// From then on nothing of it is lost, and no server is needed.
 	if err := o.server.Expunge("office", "INBOX/Sub", 1); err != nil {
 		t.Fatal(err)
 	}
-	o.configure(folders + anew)
-	contains(t, o.refile(1, was.ID), "is as it was", "Inbox/Sub", "keep_original: true")
-	if now := o.only(); now.Title != last.Title || len(now.Files) != 2 {
+	o.configure(separated)
+	contains(t, o.refile(0, was.ID), "filed anew", "postroom: original.eml is kept although keep_original is false")
+	if now := o.only(); files(now) != "message.eml message message/rfc822; order.pdf attachment application/pdf; original.eml original message/rfc822" {
+		t.Errorf("%+v", now)
+	}
+	contains(t, o.refile(0, was.ID), "unchanged", "original.eml is kept although")
+	o.configure(folders)
+	contains(t, o.refile(0, was.ID), "filed anew")
+	if now := o.only(); len(now.Files) != 1 || now.Files[0].SHA256 != was.Origin.SHA256 {
 		t.Errorf("%+v", now)
 	}
 }
