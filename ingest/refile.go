@@ -164,8 +164,9 @@ func (e *Engine) received(ctx context.Context, r store.Reader, m *mailbox, d led
 		return nil, ctx.Err()
 	}
 	return nil, fmt.Errorf("%w, since %s and keep_original was not set; and it cannot be had from its server: %w. "+
-		"If it is still there, put it back into the folder %s under its key %s, or try again once the server answers; with keep_original: true, what is filed from now on can always be filed anew",
-		errNoOriginal, whyNoOriginal(was), cause, was.Origin.Folder, was.Origin.ServerID)
+		"If the server still has it elsewhere, move it into a folder of this source, let postroom meet it there (postroom run --once) and give the command again; "+
+		"if the server did not answer, give it again once it does; with keep_original: true, what is filed from now on can always be filed anew",
+		errNoOriginal, whyNoOriginal(was), cause)
 }
 
 // fetchAgain fetches the message of a document, or one with the same bytes, from
@@ -191,8 +192,10 @@ func (e *Engine) fetchAgain(ctx context.Context, m *mailbox, d ledger.Document, 
 		return nil, err
 	}
 	var errs []error
+	gone := false
 	for _, entry := range where {
 		raw, wire, err := e.fetchOne(ctx, m, src, entry)
+		gone = gone || sources.ClassOf(err) == sources.Gone
 		if err == nil {
 			if err = same(ctx, raw, wire, d, was); err == nil {
 				return raw, nil
@@ -201,7 +204,23 @@ func (e *Engine) fetchAgain(ctx context.Context, m *mailbox, d ledger.Document, 
 		}
 		errs = append(errs, fmt.Errorf("message %s in %s: %w", entry.Key, entry.FolderPath, err))
 	}
-	return nil, errors.Join(errs...)
+	if gone {
+		raw, err := e.fetchMoved(ctx, m, src, d, was)
+		if err == nil {
+			return raw, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, joined(errs)
+}
+
+// joined is like errors.Join, in one line.
+func joined(errs []error) error {
+	err := errs[0]
+	for _, next := range errs[1:] {
+		err = fmt.Errorf("%w; %w", err, next)
+	}
+	return err
 }
 
 // same returns an error if a message that was fetched again is not the one that

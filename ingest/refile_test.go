@@ -207,6 +207,85 @@ func TestRefileKeepsTheOnlyCopy(t *testing.T) {
 	}
 }
 
+// A message that postroom moved has another key in its new folder: it is found
+// there by what it is.
+func TestRefileOfWhatWasMoved(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		beside func(w *ingesttest.World) // what happens before it is filed anew
+		want   string                    // of the error
+	}{
+		{"among others", func(w *ingesttest.World) {
+			for i := range 5 {
+				w.Server.Deliver("Filed", mail(i))
+			}
+			// As large, and at another time; and at the same one.
+			w.Server.Deliver("Filed", strings.Replace(withAttachment, "%PDF", "%PDG", 1))
+			w.Server.Deliver("Filed", withAttachment+"more")
+		}, ""},
+		{"copied by hand, at another time", func(w *ingesttest.World) {
+			for key := range w.Server.Contents("Filed") {
+				w.Server.Remove("Filed", key)
+			}
+			w.Server.Deliver("Filed", mail(1))
+			w.Server.Deliver("Filed", withAttachment)
+		}, ""},
+		{"to the folder for what failed", func(w *ingesttest.World) {
+			for key := range w.Server.Contents("Filed") {
+				w.Server.Remove("Filed", key)
+			}
+			w.Server.Deliver("Failed", withAttachment)
+		}, ""},
+		{"replaced by one like it", func(w *ingesttest.World) {
+			for key := range w.Server.Contents("Filed") {
+				w.Server.Remove("Filed", key)
+			}
+			w.Server.Deliver("Filed", strings.Replace(withAttachment, "%PDF", "%PDG", 1))
+		}, "nor is it in Filed or Failed, where this source moves messages"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := ingesttest.New()
+			dir := t.TempDir()
+			moves := func(m *ingest.Mailbox) {
+				m.After, m.FailedFolder = sources.Action{Verb: sources.Move, Target: "Filed"}, "Failed"
+			}
+			w.Server.Deliver("Filed", mail(7))
+			w.Server.Deliver("Inbox", withAttachment)
+			once(t, start(t, w, dir, func(m *ingest.Mailbox) { moves(m); m.Rules.SeparateAttachments = true }))
+			if len(w.Server.Contents("Inbox")) > 0 {
+				t.Fatal("it was not moved")
+			}
+			e, err := w.Ledger.Entry(t.Context(), "orders", "Inbox", "1/1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			tt.beside(w)
+			on := w.Server.Applied()
+			p := start(t, w, dir, moves)
+			r, err := p.Refile(t.Context(), e.DocumentID)
+			if tt.want != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("%+v, %v", r, err)
+				}
+				return
+			}
+			got := w.Repository.Documents()[e.DocumentID]
+			if err != nil || len(got) != 1 || string(got["message.eml"]) != withAttachment {
+				t.Errorf("%+v, %v", r, err)
+			}
+			if len(w.Server.Applied()) != len(on) {
+				t.Errorf("on the server: %+v", w.Server.Applied())
+			}
+			if left := spooled(t, dir); len(left) > 0 {
+				t.Errorf("in the spool are %q", left)
+			}
+			if wrong := verify(t, w); len(wrong) > 0 {
+				t.Errorf("%+v", wrong)
+			}
+		})
+	}
+}
+
 // An error of the repository leaves it known what is there.
 func TestRefileFails(t *testing.T) {
 	for _, step := range []string{"<replace", ">replace"} {

@@ -22,8 +22,8 @@ nothing would change, nothing is done.
 
 It is made from the message as it was received: original.eml, or message.eml if no
 attachments were separated from it; never message.msg. If the repository has neither,
-the message is fetched from its server again, which may have rendered it in other bytes
-(Exchange Online) if it holds the same; if that is not possible, the document stays as
+the message is fetched from its server again, also from where postroom moved it; the server
+may have rendered it in other bytes (Exchange Online) if it holds the same; if that is not possible, the document stays as
 it is.
 
 A document never holds less of its message than before. Where the rules would leave no

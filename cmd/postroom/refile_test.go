@@ -158,6 +158,31 @@ func TestRefileFromTheServer(t *testing.T) {
 	}
 }
 
+// A message that postroom moved is found where it moved it; nothing is done to it
+// there.
+func TestRefileOfWhatWasMoved(t *testing.T) {
+	o := newOffice(t, dovecot.Options{})
+	moves := "folders: [Inbox]\nafter_filing: move\nfiled_folder: Inbox/Filed\n"
+	o.configure(moves + "separate_attachments: true")
+	o.deliver("INBOX", note(1))
+	o.deliver("INBOX", []byte(order))
+	o.once()
+	var id string
+	for _, d := range o.filed() {
+		if d.Title == "Order" {
+			id = d.ID
+		}
+	}
+	o.configure(moves)
+	contains(t, o.refile(0, id), "filed anew")
+	for _, d := range o.filed() {
+		if d.ID == id && (len(d.Files) != 1 || d.Files[0].SHA256 != d.Origin.SHA256) {
+			t.Errorf("%+v", d)
+		}
+	}
+	o.verify(0)
+}
+
 // What somebody has changed in a document is not lost.
 func TestRefileOfWhatWasChanged(t *testing.T) {
 	o := newOffice(t, dovecot.Options{})
