@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -49,11 +50,8 @@ func refile(cmd *cobra.Command, name string) error {
 		return err
 	}
 	d, err := ingest.FindDocument(cmd.Context(), l, name)
-	if e := l.Close(); err == nil {
-		err = e
-	}
-	if err != nil {
-		return failed(err)
+	if err := errors.Join(err, l.Close()); err != nil {
+		return unnamed(err)
 	}
 	done, err := withEngine(cmd.Context(), s, c, cmd.ErrOrStderr(), "refile", documentCall{d.ID}, refileDocument)
 	if err != nil {
@@ -63,9 +61,9 @@ func refile(cmd *cobra.Command, name string) error {
 		fmt.Fprintln(cmd.ErrOrStderr(), "postroom: original.eml is kept although keep_original is false: it may be the only copy of the message as it was received")
 	}
 	if len(done.Changed) == 0 {
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%.12s  unchanged  %s\n", done.ID, printable(done.Location, 400))
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%.12s  unchanged  %s\n", done.ID, quoted(done.Location))
 		return failed(err)
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%.12s  filed anew  %s  (%s)\n", done.ID, printable(done.Location, 400), strings.Join(done.Changed, ", "))
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%.12s  filed anew  %s  (%s)\n", done.ID, quoted(done.Location), strings.Join(done.Changed, ", "))
 	return failed(err)
 }

@@ -99,9 +99,9 @@ func TestRefileCommand(t *testing.T) {
 	o.configure("folders: [Inbox, Inbox/Sub]\ndocument:\n  properties: [{name: Ticket, read: \"header:X-Ticket\", required: true}]")
 	contains(t, o.refile(1, was.ID), "quarantine", "Ticket")
 	o.only()
-	for _, id := range []string{"zz", was.ID[:11], strings.Repeat("0", 12)} {
-		o.refile(1, id)
-	}
+	contains(t, o.refile(exitUsage, "zz"), "first 12 digits")
+	contains(t, o.refile(exitUsage, was.ID[:11]), "first 12 digits")
+	contains(t, o.refile(exitFailed, strings.Repeat("0", 12)), "postroom history --json")
 	if r := o.run("forget", "--yes", was.ID); r.status != 0 {
 		t.Fatal(r.err)
 	}
