@@ -9,8 +9,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -301,6 +303,105 @@ func TestConvertTree(t *testing.T) {
 	}
 }
 
+// What a process that was killed has left is removed by the next one; what is in
+// use, or somebody else's, is not.
+func TestConvertSweeps(t *testing.T) {
+	out := put(t, map[string]string{
+		roomPrefix + "1/" + roomLock: "", roomPrefix + "1/2": "half a message", roomPrefix + "1/spool/message-1": "x",
+		roomPrefix + "2/":     "",
+		roomPrefix + "3/mine": "no room", roomPrefix + "4": "no folder", "other/" + roomLock: "",
+	})
+	busy, err := openRoom(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// In use in the folder, as by another process.
+	if err := busy.close(); err != nil {
+		t.Fatal(err)
+	}
+	if busy, err = openRoom(out); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Base(busy.path)
+	if r := postroom(t, order, "convert", "-", filepath.Join(out, "a.msg")); r.status != 0 {
+		t.Errorf("%+v", r)
+	}
+	in := out
+	if r := postroom(t, "", "convert", "--all", "--to", "eml", in, filepath.Join(t.TempDir(), "tree")); strings.Contains(r.err, name) || strings.Contains(r.err, "mine") {
+		t.Errorf("a room is taken for a folder of messages: %+v", r)
+	}
+	want := []string{name + "/", name + "/" + roomLock, roomPrefix + "3/", roomPrefix + "3/mine", roomPrefix + "4", "a.msg", "other/", "other/" + roomLock}
+	slices.Sort(want)
+	if got := names(below(t, out)); got != strings.Join(want, " ") {
+		t.Errorf("there are\n%s, want\n%s", got, strings.Join(want, " "))
+	}
+	if err := busy.close(); err != nil {
+		t.Error(err)
+	}
+	if _, there := below(t, out)[name+"/"]; there {
+		t.Error("it is still there")
+	}
+}
+
+// The name of a file cannot write lines of its own, or command the terminal; in
+// JSON it is what it is.
+func TestConvertQuotesNames(t *testing.T) {
+	const odd = "a\npostroom: all is well\x1b[31m"
+	in := put(t, map[string]string{odd + ".msg": brokenMsg, odd + ".eml": order, odd + ".eml.msg": msgOf(t, order), "x" + odd + "/y.msg": brokenMsg})
+	out := filepath.Join(t.TempDir(), odd)
+	quotedIn := strings.Trim(quoted(filepath.Join(in, odd)), `"`)
+	for _, tt := range []struct {
+		args  []string
+		lines int
+	}{
+		{[]string{in, filepath.Join(t.TempDir(), "out")}, 2},
+		{[]string{in, out}, 2},
+		{[]string{in, out}, 4},
+		{[]string{"--to", "msg", in, filepath.Join(t.TempDir(), odd)}, 2},
+		{[]string{filepath.Join(in, odd+".msg"), out}, 1},
+		{[]string{filepath.Join(in, odd), out}, 1},
+		{[]string{in, filepath.Join(out, "no", "such")}, 1},
+		{[]string{in, filepath.Join(in, odd+".eml")}, 1},
+	} {
+		r := postroom(t, "", append([]string{"convert"}, tt.args...)...)
+		if r.status != 1 || strings.Contains(r.err, "\npostroom: all is well") || strings.Contains(r.err, "[31m"+"\n") || strings.Count(r.err, "\n") != tt.lines {
+			t.Errorf("%q: status %d\n%s", tt.args, r.status, r.err)
+		}
+	}
+	c, r := convertJSON(t, 1, in, filepath.Join(t.TempDir(), "out"))
+	if !strings.Contains(r.err, quotedIn) || !slices.ContainsFunc(c.Files, func(f conversion) bool { return f.In == filepath.Join(in, odd+".msg") && f.Error != "" }) {
+		t.Errorf("%+v\n%s", c.Files, r.err)
+	}
+}
+
+// Trouble with a file that nobody named says what it means for OUT, and what to do.
+func TestConvertCannotWrite(t *testing.T) {
+	c := &converter{room: &room{path: filepath.Join("out", roomPrefix+"1")}}
+	within := filepath.Join(c.room.path, "1")
+	for _, tt := range []struct {
+		err  error
+		want string
+	}{
+		{&fs.PathError{Op: "open", Path: within, Err: fs.ErrPermission}, "out/a.msg cannot be written: permission denied: let " + thisUser() + " write there, or name another OUT"},
+		{fmt.Errorf("make spool: %w", &fs.PathError{Op: "mkdir", Path: within, Err: syscall.EROFS}), "out/a.msg cannot be written: read-only file system: that file system is mounted read-only; name another OUT"},
+		{&os.LinkError{Op: "link", Old: within, New: "out/a.msg", Err: syscall.ENOSPC}, "out/a.msg cannot be written: no space left on device: the disk or the quota is full; make room, or name another OUT"},
+		{&fs.PathError{Op: "open", Path: "in/a.eml", Err: syscall.EIO}, "open in/a.eml: input/output error"},
+	} {
+		if got := c.explain(tt.err, "out/a.msg").Error(); runtime.GOOS != "windows" && got != strings.Replace(tt.want, "permission denied", fs.ErrPermission.Error(), 1) {
+			t.Errorf("%v: %s", tt.err, got)
+		}
+	}
+	in := put(t, map[string]string{"a.eml": order})
+	for _, tt := range []struct{ in, want string }{
+		{filepath.Join(in, "a.eml"), "there is no folder"},
+		{in, "cannot be made, as"},
+	} {
+		if r := postroom(t, "", "convert", tt.in, filepath.Join(in, "no", "such")); r.status != 1 || !strings.Contains(r.err, tt.want) || !strings.Contains(r.err, "name another OUT") {
+			t.Errorf("%+v", r)
+		}
+	}
+}
+
 // What would come to the same place is an error before anything is written.
 func TestConvertCollisions(t *testing.T) {
 	for _, tt := range []struct {
@@ -507,7 +608,7 @@ func TestConvertStops(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, args := range [][]string{{}, {"--separate-attachments"}, {"--json"}} {
+	for i, args := range [][]string{{}, {"--separate-attachments"}, {"--json"}} {
 		out := filepath.Join(t.TempDir(), "out")
 		cmd := exec.Command(name, append(append([]string{"convert"}, args...), in, out)...)
 		var stdout, stderr bytes.Buffer
@@ -531,7 +632,7 @@ func TestConvertStops(t *testing.T) {
 			case <-time.After(time.Millisecond):
 			}
 		}
-		if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		if err := cmd.Process.Signal([]os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP}[i]); err != nil {
 			t.Fatal(err)
 		}
 		err := <-ended
@@ -553,6 +654,28 @@ func TestConvertStops(t *testing.T) {
 				t.Errorf("%v: %s", err, stdout.Bytes())
 			}
 		}
+	}
+
+	// What one that was killed has left is removed by the next.
+	out := filepath.Join(t.TempDir(), "out")
+	killed := exec.Command(name, "convert", in, out)
+	if err := killed.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(out, "a.msg")); err == nil {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if err := killed.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(out, roomPrefix+"*")); killed.Wait() == nil || len(left) != 1 {
+		t.Fatalf("left: %q", left)
+	}
+	if r := postroom(t, order, "convert", "-", filepath.Join(out, "b.msg")); r.status != 0 || names(below(t, out)) != "a.msg b.msg" {
+		t.Errorf("%+v; there are %s", r, names(below(t, out)))
 	}
 
 	// Standard output that nobody reads.

@@ -80,6 +80,9 @@ func (p *convertPlan) visit(name string, e fs.DirEntry, err error) error {
 		return nil
 	}
 	if e.IsDir() {
+		if strings.HasPrefix(e.Name(), roomPrefix) {
+			return fs.SkipDir // of another conversion
+		}
 		info, err := e.Info()
 		if err != nil {
 			return err
@@ -143,7 +146,7 @@ func (p *convertPlan) formatOf(name string) (format, error) {
 // add plans that a file becomes what is below OUT by that name, or that an error
 // is told of it.
 func (p *convertPlan) add(name, becomes string, to format, err error) {
-	j := convertJob{in: filepath.Join(p.in, filepath.FromSlash(name)), to: to, err: err}
+	j := convertJob{in: filepath.Join(p.in, filepath.FromSlash(name)), name: name, to: to, err: err}
 	if err == nil {
 		j.out = filepath.Join(p.out, filepath.FromSlash(becomes))
 		j.open = func(context.Context) (*convertInput, error) {
@@ -163,7 +166,7 @@ const maxCollisions = 20
 func (p *convertPlan) collisions() error {
 	var errs []error
 	collide := func(i, j int) {
-		errs = append(errs, fmt.Errorf("%s and %s would both be %s", p.jobs[i].in, p.jobs[j].in, p.jobs[i].out))
+		errs = append(errs, fmt.Errorf("%s and %s would both be %s", quoted(p.jobs[i].in), quoted(p.jobs[j].in), quoted(p.jobs[i].out)))
 	}
 	by := make(map[string]int, len(p.jobs))
 	for i, name := range p.names {
@@ -182,7 +185,7 @@ func (p *convertPlan) collisions() error {
 		for dir := path.Dir(name); name != "" && dir != "." && !looked[dir]; dir = path.Dir(dir) {
 			looked[dir] = true
 			if i, ok := by[filename.Fold(dir)]; ok {
-				errs = append(errs, fmt.Errorf("%s would be %s, which is the folder of what becomes of %s", p.jobs[i].in, p.jobs[i].out, p.jobs[j].in))
+				errs = append(errs, fmt.Errorf("%s would be %s, which is the folder of what becomes of %s", quoted(p.jobs[i].in), quoted(p.jobs[i].out), quoted(p.jobs[j].in)))
 			}
 		}
 	}
@@ -238,7 +241,7 @@ func (r *convertReport) add(of converted) {
 	switch {
 	case of.Error != "":
 		t.Failed++
-		r.troubles.note("%s: %s", of.In, strings.ReplaceAll(of.Error, "\n", "; "))
+		r.troubles.note("%s: %s", quoted(of.In), inOneLine(of.Error))
 	case of.Copied:
 		t.Copied++
 	default:
