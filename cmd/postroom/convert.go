@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"sync"
@@ -73,6 +75,7 @@ With --separate-attachments OUT is, per message, a folder that holds the message
 attachments and document.json as in a repository.
 
 What fails is named on standard error, leaves nothing behind, and ends in exit status 1.
+So does what is no mail at all, such as a picture: it has no header, and is not empty.
 --json reports for each file what it became and what the format could not hold.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			err := convert(cmd, args[0], args[1], o)
@@ -459,6 +462,11 @@ func (c *converter) convert(ctx context.Context, j convertJob, in *convertInput,
 	if err != nil {
 		return err
 	}
+	if of == asEML {
+		if err := checkMail(in, in.size); err != nil {
+			return err
+		}
+	}
 	to := j.to
 	if to == "" {
 		to = of.other()
@@ -509,6 +517,49 @@ func (c *converter) convert(ctx context.Context, j convertJob, in *convertInput,
 func checkMsg(in io.ReaderAt, size int64) error {
 	_, err := outlook.Open(in, size)
 	return err
+}
+
+// headOfMail is how much of a file is looked at to tell whether it is mail.
+const headOfMail = 64 << 10
+
+// beginsAsField is a line with a header field as mail has them; what the standard
+// allows for a name is much more, and also how JSON or a style sheet may begin.
+var beginsAsField = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*[ \t]*:`)
+
+// checkMail returns an error if a file is no mail. In doubt it is: mail is what is
+// empty, begins with the empty line after a header without fields, with a header
+// field or as an mbox file does, or has a field that is usual in mail, whatever
+// stands before it. What begins as another known type of file does is none.
+func checkMail(in io.ReaderAt, size int64) error {
+	head := make([]byte, min(size, headOfMail))
+	if _, err := in.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	text := bytes.TrimPrefix(head, []byte("\xef\xbb\xbf"))
+	first := bytes.TrimLeft(text, " \t")
+	if len(first) == 0 || first[0] == '\r' || first[0] == '\n' || beginsAsField.Match(first) || bytes.HasPrefix(text, []byte("From ")) {
+		return nil
+	}
+	const remedy = "if it is a message in another format, save it as .eml or .msg"
+	if kind, _, _ := strings.Cut(http.DetectContentType(text), ";"); !strings.HasPrefix(kind, "text/") && kind != "application/octet-stream" {
+		return fmt.Errorf("is no mail but another type of file (%s): %s", kind, remedy)
+	}
+	header, err := message.ReadHeader(bytes.NewReader(head))
+	if err != nil {
+		return err
+	}
+	for _, f := range header.Fields {
+		if usual[strings.ToLower(f.Name)] {
+			return nil
+		}
+	}
+	return fmt.Errorf("is no mail: no header field can be read in it; %s", remedy)
+}
+
+// usual are the header fields of which mail has at least one.
+var usual = map[string]bool{
+	"from": true, "to": true, "cc": true, "bcc": true, "sender": true, "reply-to": true, "subject": true, "date": true,
+	"received": true, "return-path": true, "delivered-to": true, "message-id": true, "mime-version": true, "content-type": true,
 }
 
 // toMail writes the message that a file in Outlook's format holds as mail.

@@ -209,8 +209,8 @@ func convertJSON(t *testing.T, status int, args ...string) (c conversions, r res
 }
 
 func TestConvertTree(t *testing.T) {
-	content := map[string]string{"empty.eml": "", "sub/calendar.EML": calendar, "sub/scan.pdf": "%PDF-1.7", "only/bad.msg": brokenMsg, ".eml": "hidden", "none/": ""}
-	want := map[string]string{"empty.msg": msgOf(t, ""), "sub/calendar.msg": msgOf(t, calendar)}
+	content := map[string]string{"empty.eml": "", "sub/calendar.EML": calendar, "sub/scan.pdf": "%PDF-1.7", "only/bad.msg": brokenMsg, ".eml": order, "sub/.EML": order, "none/": ""}
+	want := map[string]string{"empty.msg": msgOf(t, ""), "sub/calendar.msg": msgOf(t, calendar), ".eml.msg": msgOf(t, order), "sub/.EML.msg": msgOf(t, order)}
 	mail := mailgen.New(8, mailgen.Small())
 	for i := range 30 {
 		raw := string(mail.Next().Raw)
@@ -228,11 +228,11 @@ func TestConvertTree(t *testing.T) {
 		}
 	}
 	for name := range got {
-		if _, ok := want[name]; !ok && !strings.HasSuffix(name, "/") || strings.HasPrefix(name, "only") || strings.HasPrefix(name, "none") || strings.HasPrefix(name, ".") {
+		if _, ok := want[name]; !ok && !strings.HasSuffix(name, "/") || strings.HasPrefix(name, "only") || strings.HasPrefix(name, "none") || strings.HasPrefix(name, roomPrefix) {
 			t.Errorf("%s should not be there", name)
 		}
 	}
-	if len(c.Files) != 33 || !slices.IsSortedFunc(c.Files, func(a, b conversion) int { return strings.Compare(a.In, b.In) }) {
+	if len(c.Files) != 35 || !slices.IsSortedFunc(c.Files, func(a, b conversion) int { return strings.Compare(a.In, b.In) }) {
 		t.Errorf("%d files, or in no order", len(c.Files))
 	}
 	var bytesIn, bytesOut int64
@@ -248,7 +248,10 @@ func TestConvertTree(t *testing.T) {
 			}
 			continue
 		}
-		made := strings.TrimSuffix(strings.TrimSuffix(name, ".eml"), ".EML") + ".msg"
+		made := name + ".msg"
+		if at := strings.TrimSuffix(strings.TrimSuffix(name, ".eml"), ".EML"); at != "" && !strings.HasSuffix(at, "/") {
+			made = at + ".msg"
+		}
 		if f.Error != "" || f.Out != filepath.Join(out, filepath.FromSlash(made)) || f.Class != "IPM.Note" || f.Size == nil || *f.Size != int64(len(want[made])) || f.Losses == nil {
 			t.Errorf("%+v", f)
 		}
@@ -260,7 +263,7 @@ func TestConvertTree(t *testing.T) {
 			t.Error("nothing is said of the invitation")
 		}
 	}
-	if n := c.Totals; n.Files != 33 || n.Converted != 32 || n.Failed != 1 || n.Copied != 0 || n.BytesIn != bytesIn || n.BytesOut != bytesOut || n.WithLosses != losses {
+	if n := c.Totals; n.Files != 35 || n.Converted != 34 || n.Failed != 1 || n.Copied != 0 || n.BytesIn != bytesIn || n.BytesOut != bytesOut || n.WithLosses != losses {
 		t.Errorf("%+v, want %d bytes to %d, %d with losses", n, bytesIn, bytesOut, losses)
 	}
 	if strings.Count(r.err, "\n") != 1 || !strings.Contains(r.err, filepath.Join("only", "bad.msg")+": ") {
@@ -275,7 +278,7 @@ func TestConvertTree(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, _ = convertJSON(t, 1, in, out)
-	if c.Totals.Converted != 1 || c.Totals.Failed != 33 {
+	if c.Totals.Converted != 1 || c.Totals.Failed != 35 {
 		t.Errorf("%+v", c.Totals)
 	}
 	if got := below(t, out); got["new.msg"] != msgOf(t, order) || got["empty.msg"] != "mine" {
@@ -285,8 +288,9 @@ func TestConvertTree(t *testing.T) {
 	// Every file, and a summary for a person.
 	all := filepath.Join(t.TempDir(), "all")
 	text := postroom(t, "", "convert", "--all", in, all)
-	contains(t, text.out, "35 converted, 0 copied, 1 failed", "of 1 message the format cannot hold")
-	if got := below(t, all); text.status != 1 || got["sub/scan.pdf.msg"] != msgOf(t, "%PDF-1.7") || got[".eml.msg"] != msgOf(t, "hidden") {
+	contains(t, text.out, "35 converted, 0 copied, 2 failed", "of 1 message the format cannot hold")
+	contains(t, text.err, filepath.Join("sub", "scan.pdf")+": is no mail but another type of file (application/pdf)")
+	if _, made := below(t, all)["sub/scan.pdf.msg"]; made || text.status != 1 {
 		t.Errorf("%+v", text)
 	}
 
@@ -300,6 +304,48 @@ func TestConvertTree(t *testing.T) {
 	}
 	if r := postroom(t, "", "convert", in, filepath.Join(in, "new.eml")); r.status != 1 || !strings.Contains(r.err, "is a file") {
 		t.Errorf("%+v", r)
+	}
+}
+
+// TestConvertNoMail: mail is whatever may be, however it begins; what is none is an
+// error, whatever it is to become, and leaves nothing behind.
+func TestConvertNoMail(t *testing.T) {
+	const jpeg = "\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\r\nSubject: in a comment\r\n"
+	for _, tt := range []struct{ name, content, want string }{
+		{"empty", "", ""},
+		{"an empty line", "\r\n", ""},
+		{"no header", "\r\nText", ""},
+		{"blanks", " \t", ""},
+		{"a byte order mark", "\xef\xbb\xbfSubject: a\r\n\r\nText", ""},
+		{"mbox", "From a@example.com Mon Jan  5 10:00:00 2026\nX: y\n\nText", ""},
+		{"an indented field", "  Subject: a\r\n\r\nText", ""},
+		{"a field of no mail", "Note: buy milk", ""},
+		{"a line before the header", "HTTP/1.1 200 OK\r\nDate: Mon, 5 Jan 2026 10:00:00 +0100\r\n\r\nText", ""},
+		{"bytes before the header", "\x00\x01\x02\r\nFrom: a@example.com\r\nSubject: a\r\n\r\nText", ""},
+		{"NUL in a field", "Subject: a\x00b\r\n\r\nText", ""},
+		{"begins as a picture", "BMW: a\r\nSubject: b\r\n\r\nText", ""},
+		{"JPEG", jpeg, "is no mail but another type of file (image/jpeg)"},
+		{"PDF", "%PDF-1.7\n1 0 obj\n", "is no mail but another type of file (application/pdf)"},
+		{"ZIP with mail in it", "PK\x03\x04\x14\x00\x00\x00a.eml\r\nSubject: a\r\n\r\nText", "is no mail but another type of file (application/zip)"},
+		{"text", "hidden", "no header field can be read"},
+		{"JSON", `{"from": "a@example.com", "subject": "b"}`, "no header field can be read"},
+		{"bytes", strings.Repeat("\x00\x01\x02\x03", 100), "no header field can be read"},
+		{"UTF-16", "\xff\xfeS\x00u\x00b\x00j\x00e\x00c\x00t\x00:\x00", "no header field can be read"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			in := put(t, map[string]string{"in": tt.content})
+			for i, args := range [][]string{{}, {"--to", "eml"}, {"--separate-attachments"}} {
+				out := filepath.Join(in, fmt.Sprint("out", i))
+				r := postroom(t, "", append(append([]string{"convert"}, args...), filepath.Join(in, "in"), out)...)
+				_, err := os.Lstat(out)
+				switch {
+				case tt.want == "" && (r.status != 0 || err != nil):
+					t.Errorf("%q: %+v", args, r)
+				case tt.want != "" && (r.status != 1 || err == nil || !strings.Contains(r.err, "in: is no mail") || !strings.Contains(r.err, tt.want)):
+					t.Errorf("%q: %+v", args, r)
+				}
+			}
+		})
 	}
 }
 

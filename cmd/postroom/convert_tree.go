@@ -16,10 +16,16 @@ import (
 	"postroom/internal/filename"
 )
 
-// ending returns the ending of the name of a message, "" if it has another.
-func ending(name string) string {
+// isMessage reports whether a file has the name of a message, *.eml or *.msg.
+func isMessage(name string) bool {
 	ext := path.Ext(name)
-	if ext != name && (strings.EqualFold(ext, ".eml") || strings.EqualFold(ext, ".msg")) {
+	return strings.EqualFold(ext, ".eml") || strings.EqualFold(ext, ".msg")
+}
+
+// ending returns the ending of the name of a message, "" if it has another, or
+// there is nothing before it.
+func ending(name string) string {
+	if ext := path.Ext(name); isMessage(name) && ext != path.Base(name) {
 		return ext
 	}
 	return ""
@@ -95,7 +101,7 @@ func (p *convertPlan) visit(name string, e fs.DirEntry, err error) error {
 		}
 		return fs.SkipDir // OUT is in IN
 	}
-	wanted := p.all || ending(name) != ""
+	wanted := p.all || isMessage(name)
 	mode := e.Type()
 	if mode&fs.ModeSymlink != 0 {
 		info, err := p.root.Stat(name)
