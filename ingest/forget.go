@@ -17,13 +17,26 @@ import (
 
 var idPattern = regexp.MustCompile(`^[0-9a-f]{12,64}$`)
 
+// A NameError says that a name is not one of a document, or of several.
+type NameError struct{ text string }
+
+func (e *NameError) Error() string { return e.text }
+
+// notThere is an error that is [ledger.ErrNotFound] in other words.
+type notThere string
+
+func (e notThere) Error() string        { return string(e) }
+func (e notThere) Is(target error) bool { return target == ledger.ErrNotFound }
+
 // FindDocument returns the document, or the tombstone of one, that a person
 // names by its id, by at least the first 12 digits of that, or by a path that
-// ends in them.
+// ends in them. The error is a *NameError, or ledger.ErrNotFound if the name is
+// none of a document that was ever filed.
 func FindDocument(ctx context.Context, l ledger.Reader, name string) (ledger.Document, error) {
-	id := name[strings.LastIndexByte(name, '~')+1:]
+	id := strings.TrimRight(name, `/\`)
+	id = id[strings.LastIndexByte(id, '~')+1:]
 	if !idPattern.MatchString(id) {
-		return ledger.Document{}, fmt.Errorf("%q is no document's id: give at least its first 12 digits, as in the path of its folder or in postroom history --json", name)
+		return ledger.Document{}, &NameError{fmt.Sprintf("%q is no document's id: give at least its first 12 digits, as in the path of its folder or in postroom history --json", name)}
 	}
 	for _, forgotten := range []bool{false, true} {
 		var found []ledger.Document
@@ -37,10 +50,10 @@ func FindDocument(ctx context.Context, l ledger.Reader, name string) (ledger.Doc
 		case 1:
 			return found[0], nil
 		case 2:
-			return ledger.Document{}, fmt.Errorf("the ids of several documents begin with %s: give all 64 digits, as in document.json", id)
+			return ledger.Document{}, &NameError{fmt.Sprintf("the ids of several documents begin with %s: give all 64 digits, as in document.json", id)}
 		}
 	}
-	return ledger.Document{}, fmt.Errorf("document %s: %w", id, ledger.ErrNotFound)
+	return ledger.Document{}, notThere(fmt.Sprintf("the ledger has no document %s: postroom history --json has the ids of those that were filed", id))
 }
 
 // Forget removes a document for good. The tombstone comes first: from then on

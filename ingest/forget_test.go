@@ -1,14 +1,54 @@
 package ingest_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"postroom/ingest"
 	"postroom/ingest/ingesttest"
 	"postroom/ingest/ledger"
 	"postroom/sources"
 )
+
+// A name that is none, or that of several, is told from that of nothing.
+func TestFindDocument(t *testing.T) {
+	l := ledger.NewMemory()
+	lease, err := l.Lease(t.Context(), "orders", "Inbox", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := []string{strings.Repeat("a", 64), strings.Repeat("a", 12) + strings.Repeat("b", 52)}
+	for i, id := range ids {
+		entries, err := lease.Begin(t.Context(), []ledger.Listed{{Key: id, FolderPath: "Inbox"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := entries[0]
+		e.DocumentID, e.SHA256 = id, [32]byte{byte(i + 1)}
+		_, err = lease.Prepare(t.Context(), e)
+		e.State = ledger.Filed
+		if err := errors.Join(err, lease.Advance(t.Context(), e)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string]string{
+		ids[0]: "", ids[1][:13]: "", "orders/2026/01/02/Title~" + ids[1][:14]: "", `orders\2026\01\02\Title~` + ids[1][:14] + `\`: "",
+		ids[0][:12]: "give all 64 digits", ids[0][:11]: "at least its first 12 digits", "": "at least its first 12 digits", "Title": "at least its first 12 digits",
+	} {
+		d, err := ingest.FindDocument(t.Context(), l, name)
+		if want == "" && (err != nil || !strings.HasPrefix(d.ID, strings.TrimRight(name[strings.LastIndexByte(name, '~')+1:], `\`))) {
+			t.Errorf("%q: %+v, %v", name, d, err)
+		}
+		if want != "" && (!errors.As(err, new(*ingest.NameError)) || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	if _, err := ingest.FindDocument(t.Context(), l, strings.Repeat("0", 12)); !errors.Is(err, ledger.ErrNotFound) || errors.As(err, new(*ingest.NameError)) {
+		t.Errorf("%v", err)
+	}
+}
 
 // What was forgotten is not filed again from another folder, and not deleted
 // there, also where duplicates are filed.

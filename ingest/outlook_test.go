@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,7 +57,7 @@ func inOutlook(t *testing.T, known map[string][]byte, raw string, received time.
 }
 
 // judgeOutlook checks that each of the messages is one document, with nothing but
-// the message converted.
+// the message converted, and the original if there is one.
 func judgeOutlook(t *testing.T, w *ingesttest.World, known map[string][]byte, raws ...string) {
 	t.Helper()
 	bySum := make(map[[32]byte]string)
@@ -70,7 +71,11 @@ func judgeOutlook(t *testing.T, w *ingesttest.World, known map[string][]byte, ra
 		}
 		n++
 		files := w.Repository.Documents()[d.ID]
-		if len(files) != 1 || !bytes.Equal(files["message.msg"], inOutlook(t, known, bySum[d.SHA256], d.Received)) {
+		original, kept := files["original.eml"]
+		if kept && string(original) != bySum[d.SHA256] {
+			t.Errorf("%s: original.eml is not the message", d.Title)
+		}
+		if len(files) != 1 && !(kept && len(files) == 2) || !bytes.Equal(files["message.msg"], inOutlook(t, known, bySum[d.SHA256], d.Received)) {
 			t.Errorf("%s has %d files, or message.msg is not the message that was received %v", d.Title, len(files), d.Received)
 		}
 	}
@@ -284,22 +289,39 @@ func TestRefileOutlook(t *testing.T) {
 	if d := refile(both, "message.msg original.eml"); !slices.ContainsFunc(d.Notes, isRenderingNote) {
 		t.Errorf("notes: %q", d.Notes)
 	}
-	if d := refile(asOutlook, "message.msg"); !slices.ContainsFunc(d.Notes, isRenderingNote) {
+	if d := refile(asOutlook, "message.msg original.eml"); !slices.ContainsFunc(d.Notes, isRenderingNote) {
 		t.Errorf("notes: %q", d.Notes)
 	}
-	// From the server now.
 	refile(neither, "message.eml")
-	refile(asOutlook, "message.msg")
-	w.Server.Remove("Inbox", "1/1")
-	p = start(t, w, dir, rendered(neither))
-	if _, err := p.Refile(t.Context(), filed.ID); err == nil || !strings.Contains(err.Error(), "it was filed as message.msg and keep_original was not set") {
-		t.Errorf("%v", err)
-	}
-	if err := p.Close(); err != nil {
-		t.Error(err)
-	}
-	if names() != "message.msg" {
-		t.Errorf("it is %s", names())
+
+	// From the server, while it is there.
+	w.Server.Deliver("Inbox", strings.Replace(calendar, "c@", "d@", 1))
+	w.Server.Deliver("Inbox", strings.Replace(calendar, "c@", "e@", 1))
+	for i, gone := range []bool{false, true} {
+		p = start(t, w, dir, rendered(asOutlook))
+		once(t, p)
+		e, err := w.Ledger.Entry(t.Context(), "orders", "Inbox", fmt.Sprintf("1/%d", 2+i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if filed.ID = e.DocumentID; names() != "message.msg" {
+			t.Fatalf("it is %s", names())
+		}
+		if !gone {
+			refile(neither, "message.eml")
+			continue
+		}
+		w.Server.Remove("Inbox", "1/3")
+		p = start(t, w, dir, rendered(neither))
+		if _, err := p.Refile(t.Context(), filed.ID); err == nil || !strings.Contains(err.Error(), "it was filed as message.msg and keep_original was not set") {
+			t.Errorf("%v", err)
+		}
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+		if names() != "message.msg" {
+			t.Errorf("it is %s", names())
+		}
 	}
 }
 

@@ -28,6 +28,9 @@ type Refiled struct {
 	// Changed names the parts of the document that are other ones now: title,
 	// class, permissions, properties, files, notes; none if nothing was done.
 	Changed []string `json:"changed,omitempty"`
+	// KeptOriginal is set if it has original.eml although the rules do not ask for
+	// it: nothing else in the repository holds as much of the message.
+	KeptOriginal bool `json:"kept_original,omitempty"`
 }
 
 // refilable is what a repository has to be for its documents to be filed anew.
@@ -42,6 +45,8 @@ type refilable interface {
 // from its server once more. Its id, where it came from and when it was filed stay,
 // and a note says when it was filed anew. If all of it would be as it is, nothing
 // changes.
+//
+// It never holds less of the message than it did: see keepOriginal.
 //
 // A server that renders messages may render one in other bytes today. It is the
 // same message if it is recognised as such; size and SHA-256 of the origin are
@@ -159,8 +164,9 @@ func (e *Engine) received(ctx context.Context, r store.Reader, m *mailbox, d led
 		return nil, ctx.Err()
 	}
 	return nil, fmt.Errorf("%w, since %s and keep_original was not set; and it cannot be had from its server: %w. "+
-		"If it is still there, put it back into the folder %s under its key %s, or try again once the server answers; with keep_original: true, what is filed from now on can always be filed anew",
-		errNoOriginal, whyNoOriginal(was), cause, was.Origin.Folder, was.Origin.ServerID)
+		"If the server still has it elsewhere, move it into a folder of this source, let postroom meet it there (postroom run --once) and give the command again; "+
+		"if the server did not answer, give it again once it does; with keep_original: true, what is filed from now on can always be filed anew",
+		errNoOriginal, whyNoOriginal(was), cause)
 }
 
 // fetchAgain fetches the message of a document, or one with the same bytes, from
@@ -186,8 +192,10 @@ func (e *Engine) fetchAgain(ctx context.Context, m *mailbox, d ledger.Document, 
 		return nil, err
 	}
 	var errs []error
+	gone := false
 	for _, entry := range where {
 		raw, wire, err := e.fetchOne(ctx, m, src, entry)
+		gone = gone || sources.ClassOf(err) == sources.Gone
 		if err == nil {
 			if err = same(ctx, raw, wire, d, was); err == nil {
 				return raw, nil
@@ -196,7 +204,23 @@ func (e *Engine) fetchAgain(ctx context.Context, m *mailbox, d ledger.Document, 
 		}
 		errs = append(errs, fmt.Errorf("message %s in %s: %w", entry.Key, entry.FolderPath, err))
 	}
-	return nil, errors.Join(errs...)
+	if gone {
+		raw, err := e.fetchMoved(ctx, m, src, d, was)
+		if err == nil {
+			return raw, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, joined(errs)
+}
+
+// joined is like errors.Join, in one line.
+func joined(errs []error) error {
+	err := errs[0]
+	for _, next := range errs[1:] {
+		err = fmt.Errorf("%w; %w", err, next)
+	}
+	return err
 }
 
 // same returns an error if a message that was fetched again is not the one that
@@ -263,11 +287,11 @@ func (e *Engine) replace(ctx context.Context, repository refilable, m *mailbox, 
 			m.log.Warn("remove rendered message from spool", zap.Error(err))
 		}
 	}()
-	next, err := m.anew(ctx, was, raw, content, f, scratch)
+	next, kept, err := m.anew(ctx, was, raw, content, f, scratch)
 	if err != nil {
 		return Refiled{}, err
 	}
-	out := Refiled{ID: d.ID, Location: d.Location}
+	out := Refiled{ID: d.ID, Location: d.Location, KeptOriginal: kept}
 	changed, err := differences(was, asRenderedThen(was, next))
 	if err != nil || len(changed) == 0 {
 		return out, err
@@ -300,8 +324,9 @@ func (e *Engine) replace(ctx context.Context, repository refilable, m *mailbox, 
 	return out, nil
 }
 
-// anew makes the document once more, under the rules of now.
-func (m *mailbox) anew(ctx context.Context, was *store.Document, raw *spool.Blob, content *message.Message, f document.Fingerprint, scratch *spool.Scratch) (_ *store.Document, err error) {
+// anew makes the document once more, under the rules of now. Kept says that it
+// has an original that these do not ask for.
+func (m *mailbox) anew(ctx context.Context, was *store.Document, raw *spool.Blob, content *message.Message, f document.Fingerprint, scratch *spool.Scratch) (_ *store.Document, kept bool, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("internal error while reading or rendering the message: %v", r)
@@ -316,30 +341,53 @@ func (m *mailbox) anew(ctx context.Context, was *store.Document, raw *spool.Blob
 	}
 	d, err := document.Make(ctx, in, m.Rules)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	properties, notes, err := document.Evaluate(m.Rules.Properties, in.Values(content))
 	switch {
 	case errors.As(err, new(*document.MissingError)):
-		return nil, fmt.Errorf("under the rules of now its message would be put into quarantine: %w", err)
+		return nil, false, fmt.Errorf("under the rules of now its message would be put into quarantine: %w", err)
 	case err != nil:
-		return nil, err
+		return nil, false, err
 	}
 	d.Properties, d.Notes = properties, append(d.Notes, notes...)
 	o.Size, o.SHA256 = raw.Size(), raw.SHA256()
 	d.ID, d.Origin, d.Filed = was.ID, o, was.Filed
 	for _, note := range was.Notes {
 		// What its server said of the message is known from its notes alone.
-		own := strings.HasPrefix(note, refiledNote) || strings.HasPrefix(note, document.RenderingNote)
-		kept := strings.HasPrefix(note, "possible_duplicate_of ") || !isOriginal(was) && !own
-		if kept && !slices.Contains(d.Notes, note) {
+		own := strings.HasPrefix(note, refiledNote) || strings.HasPrefix(note, document.RenderingNote) || note == keptOriginalNote
+		keep := strings.HasPrefix(note, "possible_duplicate_of ") || !isOriginal(was) && !own
+		if keep && !slices.Contains(d.Notes, note) {
 			d.Notes = append(d.Notes, note)
 		}
 	}
 	if _, err := d.Render(ctx, scratch); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return d.Document, nil
+	if keepOriginal(was, d.Document) {
+		d.AddOriginal()
+		d.Notes = append(d.Notes, keptOriginalNote)
+		kept = true
+	}
+	return d.Document, kept, nil
+}
+
+// keptOriginalNote says why a document has an original that nobody asked for.
+const keptOriginalNote = "original.eml is kept although keep_original is false: without it the document would hold less of the message than before it was filed anew"
+
+// keepOriginal reports whether a document that replaces another needs the message
+// as it was received, so as not to hold less of it: the other may be the only copy.
+func keepOriginal(was, next *store.Document) bool { return holds(next) < holds(was) }
+
+// holds ranks how much of its message a document holds.
+func holds(d *store.Document) int {
+	switch {
+	case original(d) != nil:
+		return 2 // every byte
+	case len(d.Files) > 0 && d.Files[0].MediaType == document.MailType:
+		return 1 // every byte of content: message.eml and the attachments together
+	}
+	return 0
 }
 
 // refiledNote begins the note that says when a document was filed anew.

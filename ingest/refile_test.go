@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 
 	"postroom/ingest"
+	"postroom/ingest/document"
 	"postroom/ingest/ingesttest"
 	"postroom/ingest/ledger"
 	"postroom/sources"
@@ -82,7 +85,14 @@ func TestRefileDiesAtAnyStep(t *testing.T) {
 			}
 			files := len(w.Repository.Documents()[e.DocumentID])
 			anew := strings.HasPrefix(d.Title, "anew ")
-			if want := map[bool]int{true: 1, false: 2}[anew == fetched]; files != want {
+			want := 1
+			switch {
+			case fetched && !anew:
+				want = 2
+			case !fetched && anew:
+				want = 3 // with the original, as it was all in message.eml
+			}
+			if files != want {
 				t.Errorf("fetched %v, step %d: %q has %d files, want %d", fetched, n, d.Title, files, want)
 			}
 			for _, at := range [][2]string{{"Inbox", "1/2"}, {"Sub", "1/1"}} {
@@ -116,6 +126,165 @@ func TestRefileDiesAtAnyStep(t *testing.T) {
 
 const withAttachment = "Message-ID: <a@example.com>\r\nFrom: a@example.com\r\nSubject: Order\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n" +
 	"--b\r\n\r\nText\r\n--b\r\nContent-Type: application/pdf; name=a.pdf\r\nContent-Disposition: attachment\r\n\r\n%PDF\r\n--b--\r\n"
+
+// A document that is filed anew never holds less of its message than it did: it
+// may be the only copy.
+func TestRefileKeepsTheOnlyCopy(t *testing.T) {
+	whole := document.Rules{}
+	original := document.Rules{KeepOriginal: true}
+	separated := document.Rules{SeparateAttachments: true}
+	msg := document.Rules{Outlook: true}
+	for _, tt := range []struct {
+		name     string
+		was, now document.Rules
+		fetched  bool // what was filed is not enough to file it anew
+		kept     bool
+		files    string
+	}{
+		{"an original beside a .msg", document.Rules{Outlook: true, KeepOriginal: true}, msg, false, true, "message.msg original.eml"},
+		{"an original beside attachments", document.Rules{SeparateAttachments: true, KeepOriginal: true}, separated, false, true, "a.pdf message.eml original.eml"},
+		{"an original that is in message.eml too", original, whole, false, false, "message.eml"},
+		{"the message, to be a .msg", whole, msg, false, true, "message.msg original.eml"},
+		{"the message, to be taken apart", whole, separated, false, true, "a.pdf message.eml original.eml"},
+		{"every byte of content, to be a .msg", separated, msg, true, true, "message.msg original.eml"},
+		{"every byte of content, to be a .msg and attachments", separated, document.Rules{SeparateAttachments: true, Outlook: true}, true, true, "a.pdf message.msg original.eml"},
+		{"a .msg, to be taken apart", msg, document.Rules{SeparateAttachments: true, Outlook: true}, true, false, "a.pdf message.msg"},
+		{"every byte of content, to be whole", separated, whole, true, false, "message.eml"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := ingesttest.New()
+			dir := t.TempDir()
+			under := func(r document.Rules) func(*ingest.Mailbox) {
+				r.Title = "{subject}"
+				return func(m *ingest.Mailbox) { m.Rules = r }
+			}
+			w.Server.Deliver("Inbox", withAttachment)
+			once(t, start(t, w, dir, under(tt.was)))
+			e, err := w.Ledger.Entry(t.Context(), "orders", "Inbox", "1/1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !tt.fetched {
+				w.Server.Remove("Inbox", "1/1")
+			}
+			is := func(r ingest.Refiled, err error, changed bool, kept bool, files string) {
+				t.Helper()
+				if err != nil || len(r.Changed) > 0 != changed || r.KeptOriginal != kept {
+					t.Errorf("%+v, %v", r, err)
+				}
+				got := w.Repository.Documents()[e.DocumentID]
+				if names := strings.Join(slices.Sorted(maps.Keys(got)), " "); names != files {
+					t.Errorf("there are %s, want %s", names, files)
+				}
+				if raw, ok := got["original.eml"]; ok && string(raw) != withAttachment {
+					t.Error("original.eml is not the message as it was received")
+				}
+				d, _ := filedAs(t, w, e.DocumentID)
+				if noted := strings.Contains(strings.Join(d.Notes, "\n"), "original.eml is kept although"); noted != kept {
+					t.Errorf("notes: %q", d.Notes)
+				}
+				if wrong := verify(t, w); len(wrong) > 0 {
+					t.Errorf("%+v", wrong)
+				}
+			}
+			p := start(t, w, dir, under(tt.now))
+			r, err := p.Refile(t.Context(), e.DocumentID)
+			is(r, err, true, tt.kept, tt.files)
+			if !tt.kept {
+				return
+			}
+			w.Server.Remove("Inbox", "1/1")
+			r, err = p.Refile(t.Context(), e.DocumentID)
+			is(r, err, false, true, tt.files)
+			// Who asks for it has it, and is told nothing more.
+			asked := tt.now
+			asked.KeepOriginal = true
+			r, err = start(t, w, dir, under(asked)).Refile(t.Context(), e.DocumentID)
+			is(r, err, true, false, tt.files)
+			r, err = start(t, w, dir, under(whole)).Refile(t.Context(), e.DocumentID)
+			is(r, err, true, false, "message.eml")
+		})
+	}
+}
+
+// A message that postroom moved has another key in its new folder: it is found
+// there by what it is.
+func TestRefileOfWhatWasMoved(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		beside func(w *ingesttest.World) // what happens before it is filed anew
+		want   string                    // of the error
+	}{
+		{"among others", func(w *ingesttest.World) {
+			for i := range 5 {
+				w.Server.Deliver("Filed", mail(i))
+			}
+			// As large, and at another time; and at the same one.
+			w.Server.Deliver("Filed", strings.Replace(withAttachment, "%PDF", "%PDG", 1))
+			w.Server.Deliver("Filed", withAttachment+"more")
+		}, ""},
+		{"copied by hand, at another time", func(w *ingesttest.World) {
+			for key := range w.Server.Contents("Filed") {
+				w.Server.Remove("Filed", key)
+			}
+			w.Server.Deliver("Filed", mail(1))
+			w.Server.Deliver("Filed", withAttachment)
+		}, ""},
+		{"to the folder for what failed", func(w *ingesttest.World) {
+			for key := range w.Server.Contents("Filed") {
+				w.Server.Remove("Filed", key)
+			}
+			w.Server.Deliver("Failed", withAttachment)
+		}, ""},
+		{"replaced by one like it", func(w *ingesttest.World) {
+			for key := range w.Server.Contents("Filed") {
+				w.Server.Remove("Filed", key)
+			}
+			w.Server.Deliver("Filed", strings.Replace(withAttachment, "%PDF", "%PDG", 1))
+		}, "nor is it in Filed or Failed, where this source moves messages"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := ingesttest.New()
+			dir := t.TempDir()
+			moves := func(m *ingest.Mailbox) {
+				m.After, m.FailedFolder = sources.Action{Verb: sources.Move, Target: "Filed"}, "Failed"
+			}
+			w.Server.Deliver("Filed", mail(7))
+			w.Server.Deliver("Inbox", withAttachment)
+			once(t, start(t, w, dir, func(m *ingest.Mailbox) { moves(m); m.Rules.SeparateAttachments = true }))
+			if len(w.Server.Contents("Inbox")) > 0 {
+				t.Fatal("it was not moved")
+			}
+			e, err := w.Ledger.Entry(t.Context(), "orders", "Inbox", "1/1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			tt.beside(w)
+			on := w.Server.Applied()
+			p := start(t, w, dir, moves)
+			r, err := p.Refile(t.Context(), e.DocumentID)
+			if tt.want != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("%+v, %v", r, err)
+				}
+				return
+			}
+			got := w.Repository.Documents()[e.DocumentID]
+			if err != nil || len(got) != 1 || string(got["message.eml"]) != withAttachment {
+				t.Errorf("%+v, %v", r, err)
+			}
+			if len(w.Server.Applied()) != len(on) {
+				t.Errorf("on the server: %+v", w.Server.Applied())
+			}
+			if left := spooled(t, dir); len(left) > 0 {
+				t.Errorf("in the spool are %q", left)
+			}
+			if wrong := verify(t, w); len(wrong) > 0 {
+				t.Errorf("%+v", wrong)
+			}
+		})
+	}
+}
 
 // An error of the repository leaves it known what is there.
 func TestRefileFails(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"postroom/sources"
 )
 
-// FindQuarantined returns the entry of a quarantined message; an error wrapping
+// FindQuarantined returns the entry of a quarantined message; an error that is
 // ledger.ErrNotFound if there is none with that id.
 func FindQuarantined(ctx context.Context, l ledger.Reader, id string) (ledger.Entry, error) {
 	for e, err := range l.Entries(ctx, ledger.Query{
@@ -17,13 +17,17 @@ func FindQuarantined(ctx context.Context, l ledger.Reader, id string) (ledger.En
 	}) {
 		return e, err
 	}
-	return ledger.Entry{}, fmt.Errorf("quarantined message %s: %w", id, ledger.ErrNotFound)
+	return ledger.Entry{}, notThere(fmt.Sprintf("no message %s is in quarantine: postroom quarantine list shows those that are", id))
 }
 
 // Retry files a quarantined message again, under the rules of now, and returns
-// its entry. It waits for a poll of its folder to end.
+// its entry. It waits for a poll of its folder to end. One that was filed from
+// quarantine meanwhile, as after a change of the rules, is filed.
 func (e *Engine) Retry(ctx context.Context, id string) (ledger.Entry, error) {
 	entry, err := FindQuarantined(ctx, e.Ledger, id)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return filedSince(ctx, e.Ledger, id, err)
+	}
 	if err != nil {
 		return entry, err
 	}
@@ -37,6 +41,10 @@ func (e *Engine) Retry(ctx context.Context, id string) (ledger.Entry, error) {
 	}
 	err = m.inFolder(ctx, src, sources.Folder{ID: entry.Folder, Path: entry.FolderPath}, func(p *poll) error {
 		entry, err := FindQuarantined(ctx, e.Ledger, id)
+		if errors.Is(err, ledger.ErrNotFound) {
+			_, err = filedSince(ctx, e.Ledger, id, err)
+			return err
+		}
 		if err != nil {
 			return err
 		}
@@ -52,6 +60,15 @@ func (e *Engine) Retry(ctx context.Context, id string) (ledger.Entry, error) {
 	})
 	after, readErr := e.Ledger.Entry(ctx, entry.Source, entry.Folder, entry.Key)
 	return after, errors.Join(err, readErr)
+}
+
+// filedSince returns the entry of a message that was in quarantine, and is filed;
+// else the error.
+func filedSince(ctx context.Context, l ledger.Reader, id string, notThere error) (ledger.Entry, error) {
+	for e, err := range l.Entries(ctx, ledger.Query{QuarantineID: id, States: []ledger.State{ledger.Filed, ledger.Settled}}) {
+		return e, err
+	}
+	return ledger.Entry{}, notThere
 }
 
 // Discard gives a quarantined message up, also one whose source is no longer

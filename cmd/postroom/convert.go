@@ -8,10 +8,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -72,8 +75,16 @@ With --separate-attachments OUT is, per message, a folder that holds the message
 attachments and document.json as in a repository.
 
 What fails is named on standard error, leaves nothing behind, and ends in exit status 1.
+So does what is no mail at all, such as a picture: it has no header, and is not empty.
 --json reports for each file what it became and what the format could not hold.`,
-		RunE: func(cmd *cobra.Command, args []string) error { return convert(cmd, args[0], args[1], o) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			err := convert(cmd, args[0], args[1], o)
+			var e *exitError
+			if errors.As(err, &e) && e.err != nil {
+				e.err = errors.New(quoting(e.err.Error(), args...))
+			}
+			return err
+		},
 	}
 	cmd.Flags().StringVar((*string)(&o.to), "to", "", "`FORMAT` to convert to: msg or eml (default: the other one)")
 	cmd.Flags().BoolVar(&o.separate, "separate-attachments", false, "per message a folder with message, attachments and document.json")
@@ -86,6 +97,12 @@ What fails is named on standard error, leaves nothing behind, and ends in exit s
 const standard = "-"
 
 func convert(cmd *cobra.Command, in, out string, o convertOptions) (err error) {
+	if !signal.Ignored(syscall.SIGHUP) {
+		// The terminal is closed: what is not finished goes with it.
+		ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGHUP)
+		defer stop()
+		cmd.SetContext(ctx)
+	}
 	switch {
 	case o.to != "" && o.to != asEML && o.to != asMSG:
 		return usage("--to: %q is no format; allowed: msg, eml", string(o.to))
@@ -153,7 +170,7 @@ func convert(cmd *cobra.Command, in, out string, o convertOptions) (err error) {
 		if o.all {
 			what = "no files"
 		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "postroom: in %s there are %s\n", in, what)
+		fmt.Fprintf(cmd.ErrOrStderr(), "postroom: in %s there are %s\n", quoted(in), what)
 	}
 	return nil
 }
@@ -163,6 +180,7 @@ var errConvertStopped = errors.New("stopped before the end; what was not convert
 // convertJob is one message to be converted.
 type convertJob struct {
 	in, out string
+	name    string // of in, within the folder IN
 	to      format // empty: the other one
 	open    func(ctx context.Context) (*convertInput, error)
 	err     error // that is known already
@@ -222,7 +240,7 @@ type converter struct {
 	convertOptions
 	stdout io.Writer
 	root   *os.Root // IN, if that is a folder
-	room   string   // a folder for what is not finished, on the disk of OUT
+	room   *room
 	spool  *spool.Spool
 	names  atomic.Int64 // in the room
 }
@@ -242,7 +260,7 @@ func (c *converter) target(in, out string) (string, error) {
 	info, err := os.Stat(out)
 	if err == nil && info.IsDir() && !c.separate {
 		if in == standard {
-			return "", fmt.Errorf("%s is a folder: name a file in it", out)
+			return "", fmt.Errorf("%s is a folder: name a file in it", quoted(out))
 		}
 		f, err := os.Open(in)
 		if err != nil {
@@ -284,11 +302,11 @@ func free(path string) error {
 }
 
 func taken(path string) error {
-	return fmt.Errorf("%s is there already, and is left as it is: move it away, or name another OUT", path)
+	return fmt.Errorf("%s is there already, and is left as it is: move it away, or name another OUT", quoted(path))
 }
 
-// enter makes the room to work in, and returns what removes it, and OUT too if
-// that was made for nothing.
+// enter makes the room to work in, on the disk of OUT, and returns what removes it,
+// and OUT too if that was made for nothing.
 func (c *converter) enter(out string, tree bool) (leave func() error, err error) {
 	made := false
 	at := filepath.Dir(out)
@@ -300,18 +318,26 @@ func (c *converter) enter(out string, tree bool) (leave func() error, err error)
 		switch err := os.Mkdir(out, 0o777); {
 		case err == nil:
 			made = true
+		case errors.Is(err, fs.ErrNotExist):
+			return nil, fmt.Errorf("%s cannot be made, as %s is not there: make that folder, or name another OUT", quoted(out), quoted(filepath.Dir(out)))
 		case !errors.Is(err, fs.ErrExist):
-			return nil, err
+			return nil, cannotWrite(out, err)
 		}
 	}
-	if _, err := os.Stat(at); err != nil {
+	switch _, err := os.Stat(at); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("there is no folder %s: make it, or name another OUT", quoted(at))
+	case err != nil:
 		return nil, err
 	}
-	if c.room, err = os.MkdirTemp(at, ".postroom-convert-"); err == nil {
-		c.spool, err = spool.Open(filepath.Join(c.room, "spool"))
+	if c.room, err = openRoom(at); err == nil {
+		c.spool, err = spool.Open(filepath.Join(c.room.path, "spool"))
 	}
 	leave = func() error {
-		err := os.RemoveAll(c.room)
+		var err error
+		if c.room != nil {
+			err = c.room.close()
+		}
 		if made {
 			// It stays if there is something in it.
 			os.Remove(out)
@@ -319,7 +345,7 @@ func (c *converter) enter(out string, tree bool) (leave func() error, err error)
 		return err
 	}
 	if err != nil {
-		return nil, errors.Join(err, leave())
+		return nil, errors.Join(cannotWrite(at, err), leave())
 	}
 	return leave, nil
 }
@@ -372,7 +398,7 @@ func (c *converter) run(ctx context.Context, jobs []convertJob, show func(done i
 func (c *converter) one(ctx context.Context, j convertJob) (r converted) {
 	r = converted{In: j.in}
 	fail := func(err error) {
-		r = converted{In: j.in, Error: err.Error(), stopped: ctx.Err() != nil}
+		r = converted{In: j.in, Error: quoting(c.explain(err, j.out).Error(), j.in, j.out, j.name), stopped: ctx.Err() != nil}
 	}
 	defer func() {
 		if p := recover(); p != nil {
@@ -408,10 +434,38 @@ func (c *converter) one(ctx context.Context, j convertJob) (r converted) {
 	return r
 }
 
+// explain says of an error that is about a file in the room what it means for
+// OUT: the file in the room is nobody's concern.
+func (c *converter) explain(err error, out string) error {
+	var (
+		file *fs.PathError
+		link *os.LinkError
+		name string
+	)
+	switch {
+	case errors.As(err, &file):
+		name = file.Path
+	case errors.As(err, &link):
+		name = link.Old
+	}
+	if c.room == nil || !strings.HasPrefix(name, c.room.path) {
+		return err
+	}
+	if out == standard {
+		out = os.TempDir()
+	}
+	return cannotWrite(out, err)
+}
+
 func (c *converter) convert(ctx context.Context, j convertJob, in *convertInput, r *converted) error {
 	of, err := in.format()
 	if err != nil {
 		return err
+	}
+	if of == asEML {
+		if err := checkMail(in, in.size); err != nil {
+			return err
+		}
 	}
 	to := j.to
 	if to == "" {
@@ -435,10 +489,9 @@ func (c *converter) convert(ctx context.Context, j convertJob, in *convertInput,
 	case of == to:
 		r.Copied = true
 		if of == asMSG {
-			err = checkMsg(in, in.size)
-		}
-		if err != nil {
-			break
+			if err = checkMsg(in, in.size); err != nil {
+				break
+			}
 		}
 		_, err = io.Copy(out, io.NewSectionReader(in, 0, in.size))
 	case to == asMSG:
@@ -464,6 +517,49 @@ func (c *converter) convert(ctx context.Context, j convertJob, in *convertInput,
 func checkMsg(in io.ReaderAt, size int64) error {
 	_, err := outlook.Open(in, size)
 	return err
+}
+
+// headOfMail is how much of a file is looked at to tell whether it is mail.
+const headOfMail = 64 << 10
+
+// beginsAsField is a line with a header field as mail has them; what the standard
+// allows for a name is much more, and also how JSON or a style sheet may begin.
+var beginsAsField = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*[ \t]*:`)
+
+// checkMail returns an error if a file is no mail. In doubt it is: mail is what is
+// empty, begins with the empty line after a header without fields, with a header
+// field or as an mbox file does, or has a field that is usual in mail, whatever
+// stands before it. What begins as another known type of file does is none.
+func checkMail(in io.ReaderAt, size int64) error {
+	head := make([]byte, min(size, headOfMail))
+	if _, err := in.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	text := bytes.TrimPrefix(head, []byte("\xef\xbb\xbf"))
+	first := bytes.TrimLeft(text, " \t")
+	if len(first) == 0 || first[0] == '\r' || first[0] == '\n' || beginsAsField.Match(first) || bytes.HasPrefix(text, []byte("From ")) {
+		return nil
+	}
+	const remedy = "if it is a message in another format, save it as .eml or .msg"
+	if kind, _, _ := strings.Cut(http.DetectContentType(text), ";"); !strings.HasPrefix(kind, "text/") && kind != "application/octet-stream" {
+		return fmt.Errorf("is no mail but another type of file (%s): %s", kind, remedy)
+	}
+	header, err := message.ReadHeader(bytes.NewReader(head))
+	if err != nil {
+		return err
+	}
+	for _, f := range header.Fields {
+		if usual[strings.ToLower(f.Name)] {
+			return nil
+		}
+	}
+	return fmt.Errorf("is no mail: no header field can be read in it; %s", remedy)
+}
+
+// usual are the header fields of which mail has at least one.
+var usual = map[string]bool{
+	"from": true, "to": true, "cc": true, "bcc": true, "sender": true, "reply-to": true, "subject": true, "date": true,
+	"received": true, "return-path": true, "delivered-to": true, "message-id": true, "mime-version": true, "content-type": true,
 }
 
 // toMail writes the message that a file in Outlook's format holds as mail.
@@ -586,7 +682,7 @@ func (c *converter) file(ctx context.Context, d *store.Document, mode fs.FileMod
 		return 0, err
 	}
 	if err := os.MkdirAll(filepath.Dir(to), 0o777); err != nil {
-		return 0, err
+		return 0, cannotWrite(filepath.Dir(to), err)
 	}
 	if err := free(to); err != nil {
 		return 0, err
@@ -599,7 +695,7 @@ func (c *converter) file(ctx context.Context, d *store.Document, mode fs.FileMod
 
 // unfinished returns a new name in the room.
 func (c *converter) unfinished() string {
-	return filepath.Join(c.room, fmt.Sprint(c.names.Add(1)))
+	return filepath.Join(c.room.path, fmt.Sprint(c.names.Add(1)))
 }
 
 // publish gives the finished file its name, which nothing else may have. It may
@@ -616,7 +712,7 @@ func (c *converter) publish(f *os.File, to string) error {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(to), 0o777); err != nil {
-		return err
+		return cannotWrite(filepath.Dir(to), err)
 	}
 	err := os.Link(f.Name(), to)
 	switch {
@@ -671,7 +767,7 @@ func openInput(open func() (*os.File, error)) (*convertInput, error) {
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is no file", f.Name())
+		err = fmt.Errorf("%s is no file", quoted(f.Name()))
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())

@@ -9,8 +9,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -207,8 +209,8 @@ func convertJSON(t *testing.T, status int, args ...string) (c conversions, r res
 }
 
 func TestConvertTree(t *testing.T) {
-	content := map[string]string{"empty.eml": "", "sub/calendar.EML": calendar, "sub/scan.pdf": "%PDF-1.7", "only/bad.msg": brokenMsg, ".eml": "hidden", "none/": ""}
-	want := map[string]string{"empty.msg": msgOf(t, ""), "sub/calendar.msg": msgOf(t, calendar)}
+	content := map[string]string{"empty.eml": "", "sub/calendar.EML": calendar, "sub/scan.pdf": "%PDF-1.7", "only/bad.msg": brokenMsg, ".eml": order, "sub/.EML": order, "none/": ""}
+	want := map[string]string{"empty.msg": msgOf(t, ""), "sub/calendar.msg": msgOf(t, calendar), ".eml.msg": msgOf(t, order), "sub/.EML.msg": msgOf(t, order)}
 	mail := mailgen.New(8, mailgen.Small())
 	for i := range 30 {
 		raw := string(mail.Next().Raw)
@@ -226,11 +228,11 @@ func TestConvertTree(t *testing.T) {
 		}
 	}
 	for name := range got {
-		if _, ok := want[name]; !ok && !strings.HasSuffix(name, "/") || strings.HasPrefix(name, "only") || strings.HasPrefix(name, "none") || strings.HasPrefix(name, ".") {
+		if _, ok := want[name]; !ok && !strings.HasSuffix(name, "/") || strings.HasPrefix(name, "only") || strings.HasPrefix(name, "none") || strings.HasPrefix(name, roomPrefix) {
 			t.Errorf("%s should not be there", name)
 		}
 	}
-	if len(c.Files) != 33 || !slices.IsSortedFunc(c.Files, func(a, b conversion) int { return strings.Compare(a.In, b.In) }) {
+	if len(c.Files) != 35 || !slices.IsSortedFunc(c.Files, func(a, b conversion) int { return strings.Compare(a.In, b.In) }) {
 		t.Errorf("%d files, or in no order", len(c.Files))
 	}
 	var bytesIn, bytesOut int64
@@ -246,7 +248,10 @@ func TestConvertTree(t *testing.T) {
 			}
 			continue
 		}
-		made := strings.TrimSuffix(strings.TrimSuffix(name, ".eml"), ".EML") + ".msg"
+		made := name + ".msg"
+		if at := strings.TrimSuffix(strings.TrimSuffix(name, ".eml"), ".EML"); at != "" && !strings.HasSuffix(at, "/") {
+			made = at + ".msg"
+		}
 		if f.Error != "" || f.Out != filepath.Join(out, filepath.FromSlash(made)) || f.Class != "IPM.Note" || f.Size == nil || *f.Size != int64(len(want[made])) || f.Losses == nil {
 			t.Errorf("%+v", f)
 		}
@@ -258,7 +263,7 @@ func TestConvertTree(t *testing.T) {
 			t.Error("nothing is said of the invitation")
 		}
 	}
-	if n := c.Totals; n.Files != 33 || n.Converted != 32 || n.Failed != 1 || n.Copied != 0 || n.BytesIn != bytesIn || n.BytesOut != bytesOut || n.WithLosses != losses {
+	if n := c.Totals; n.Files != 35 || n.Converted != 34 || n.Failed != 1 || n.Copied != 0 || n.BytesIn != bytesIn || n.BytesOut != bytesOut || n.WithLosses != losses {
 		t.Errorf("%+v, want %d bytes to %d, %d with losses", n, bytesIn, bytesOut, losses)
 	}
 	if strings.Count(r.err, "\n") != 1 || !strings.Contains(r.err, filepath.Join("only", "bad.msg")+": ") {
@@ -273,7 +278,7 @@ func TestConvertTree(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, _ = convertJSON(t, 1, in, out)
-	if c.Totals.Converted != 1 || c.Totals.Failed != 33 {
+	if c.Totals.Converted != 1 || c.Totals.Failed != 35 {
 		t.Errorf("%+v", c.Totals)
 	}
 	if got := below(t, out); got["new.msg"] != msgOf(t, order) || got["empty.msg"] != "mine" {
@@ -283,8 +288,9 @@ func TestConvertTree(t *testing.T) {
 	// Every file, and a summary for a person.
 	all := filepath.Join(t.TempDir(), "all")
 	text := postroom(t, "", "convert", "--all", in, all)
-	contains(t, text.out, "35 converted, 0 copied, 1 failed", "of 1 message the format cannot hold")
-	if got := below(t, all); text.status != 1 || got["sub/scan.pdf.msg"] != msgOf(t, "%PDF-1.7") || got[".eml.msg"] != msgOf(t, "hidden") {
+	contains(t, text.out, "35 converted, 0 copied, 2 failed", "of 1 message the format cannot hold")
+	contains(t, text.err, filepath.Join("sub", "scan.pdf")+": is no mail but another type of file (application/pdf)")
+	if _, made := below(t, all)["sub/scan.pdf.msg"]; made || text.status != 1 {
 		t.Errorf("%+v", text)
 	}
 
@@ -298,6 +304,147 @@ func TestConvertTree(t *testing.T) {
 	}
 	if r := postroom(t, "", "convert", in, filepath.Join(in, "new.eml")); r.status != 1 || !strings.Contains(r.err, "is a file") {
 		t.Errorf("%+v", r)
+	}
+}
+
+// TestConvertNoMail: mail is whatever may be, however it begins; what is none is an
+// error, whatever it is to become, and leaves nothing behind.
+func TestConvertNoMail(t *testing.T) {
+	const jpeg = "\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\r\nSubject: in a comment\r\n"
+	for _, tt := range []struct{ name, content, want string }{
+		{"empty", "", ""},
+		{"an empty line", "\r\n", ""},
+		{"no header", "\r\nText", ""},
+		{"blanks", " \t", ""},
+		{"a byte order mark", "\xef\xbb\xbfSubject: a\r\n\r\nText", ""},
+		{"mbox", "From a@example.com Mon Jan  5 10:00:00 2026\nX: y\n\nText", ""},
+		{"an indented field", "  Subject: a\r\n\r\nText", ""},
+		{"a field of no mail", "Note: buy milk", ""},
+		{"a line before the header", "HTTP/1.1 200 OK\r\nDate: Mon, 5 Jan 2026 10:00:00 +0100\r\n\r\nText", ""},
+		{"bytes before the header", "\x00\x01\x02\r\nFrom: a@example.com\r\nSubject: a\r\n\r\nText", ""},
+		{"NUL in a field", "Subject: a\x00b\r\n\r\nText", ""},
+		{"begins as a picture", "BMW: a\r\nSubject: b\r\n\r\nText", ""},
+		{"JPEG", jpeg, "is no mail but another type of file (image/jpeg)"},
+		{"PDF", "%PDF-1.7\n1 0 obj\n", "is no mail but another type of file (application/pdf)"},
+		{"ZIP with mail in it", "PK\x03\x04\x14\x00\x00\x00a.eml\r\nSubject: a\r\n\r\nText", "is no mail but another type of file (application/zip)"},
+		{"text", "hidden", "no header field can be read"},
+		{"JSON", `{"from": "a@example.com", "subject": "b"}`, "no header field can be read"},
+		{"bytes", strings.Repeat("\x00\x01\x02\x03", 100), "no header field can be read"},
+		{"UTF-16", "\xff\xfeS\x00u\x00b\x00j\x00e\x00c\x00t\x00:\x00", "no header field can be read"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			in := put(t, map[string]string{"in": tt.content})
+			for i, args := range [][]string{{}, {"--to", "eml"}, {"--separate-attachments"}} {
+				out := filepath.Join(in, fmt.Sprint("out", i))
+				r := postroom(t, "", append(append([]string{"convert"}, args...), filepath.Join(in, "in"), out)...)
+				_, err := os.Lstat(out)
+				switch {
+				case tt.want == "" && (r.status != 0 || err != nil):
+					t.Errorf("%q: %+v", args, r)
+				case tt.want != "" && (r.status != 1 || err == nil || !strings.Contains(r.err, "in: is no mail") || !strings.Contains(r.err, tt.want)):
+					t.Errorf("%q: %+v", args, r)
+				}
+			}
+		})
+	}
+}
+
+// What a process that was killed has left is removed by the next one; what is in
+// use, or somebody else's, is not.
+func TestConvertSweeps(t *testing.T) {
+	out := put(t, map[string]string{
+		roomPrefix + "1/" + roomLock: "", roomPrefix + "1/2": "half a message", roomPrefix + "1/spool/message-1": "x",
+		roomPrefix + "2/":     "",
+		roomPrefix + "3/mine": "no room", roomPrefix + "4": "no folder", "other/" + roomLock: "",
+	})
+	busy, err := openRoom(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// In use in the folder, as by another process.
+	if err := busy.close(); err != nil {
+		t.Fatal(err)
+	}
+	if busy, err = openRoom(out); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Base(busy.path)
+	if r := postroom(t, order, "convert", "-", filepath.Join(out, "a.msg")); r.status != 0 {
+		t.Errorf("%+v", r)
+	}
+	in := out
+	if r := postroom(t, "", "convert", "--all", "--to", "eml", in, filepath.Join(t.TempDir(), "tree")); strings.Contains(r.err, name) || strings.Contains(r.err, "mine") {
+		t.Errorf("a room is taken for a folder of messages: %+v", r)
+	}
+	want := []string{name + "/", name + "/" + roomLock, roomPrefix + "3/", roomPrefix + "3/mine", roomPrefix + "4", "a.msg", "other/", "other/" + roomLock}
+	slices.Sort(want)
+	if got := names(below(t, out)); got != strings.Join(want, " ") {
+		t.Errorf("there are\n%s, want\n%s", got, strings.Join(want, " "))
+	}
+	if err := busy.close(); err != nil {
+		t.Error(err)
+	}
+	if _, there := below(t, out)[name+"/"]; there {
+		t.Error("it is still there")
+	}
+}
+
+// The name of a file cannot write lines of its own, or command the terminal; in
+// JSON it is what it is.
+func TestConvertQuotesNames(t *testing.T) {
+	const odd = "a\npostroom: all is well\x1b[31m"
+	in := put(t, map[string]string{odd + ".msg": brokenMsg, odd + ".eml": order, odd + ".eml.msg": msgOf(t, order), "x" + odd + "/y.msg": brokenMsg})
+	out := filepath.Join(t.TempDir(), odd)
+	quotedIn := strings.Trim(quoted(filepath.Join(in, odd)), `"`)
+	for _, tt := range []struct {
+		args  []string
+		lines int
+	}{
+		{[]string{in, filepath.Join(t.TempDir(), "out")}, 2},
+		{[]string{in, out}, 2},
+		{[]string{in, out}, 4},
+		{[]string{"--to", "msg", in, filepath.Join(t.TempDir(), odd)}, 2},
+		{[]string{filepath.Join(in, odd+".msg"), out}, 1},
+		{[]string{filepath.Join(in, odd), out}, 1},
+		{[]string{in, filepath.Join(out, "no", "such")}, 1},
+		{[]string{in, filepath.Join(in, odd+".eml")}, 1},
+	} {
+		r := postroom(t, "", append([]string{"convert"}, tt.args...)...)
+		if r.status != 1 || strings.Contains(r.err, "\npostroom: all is well") || strings.Contains(r.err, "[31m"+"\n") || strings.Count(r.err, "\n") != tt.lines {
+			t.Errorf("%q: status %d\n%s", tt.args, r.status, r.err)
+		}
+	}
+	c, r := convertJSON(t, 1, in, filepath.Join(t.TempDir(), "out"))
+	if !strings.Contains(r.err, quotedIn) || !slices.ContainsFunc(c.Files, func(f conversion) bool { return f.In == filepath.Join(in, odd+".msg") && f.Error != "" }) {
+		t.Errorf("%+v\n%s", c.Files, r.err)
+	}
+}
+
+// Trouble with a file that nobody named says what it means for OUT, and what to do.
+func TestConvertCannotWrite(t *testing.T) {
+	c := &converter{room: &room{path: filepath.Join("out", roomPrefix+"1")}}
+	within := filepath.Join(c.room.path, "1")
+	for _, tt := range []struct {
+		err  error
+		want string
+	}{
+		{&fs.PathError{Op: "open", Path: within, Err: fs.ErrPermission}, "out/a.msg cannot be written: permission denied: let " + thisUser() + " write there, or name another OUT"},
+		{fmt.Errorf("make spool: %w", &fs.PathError{Op: "mkdir", Path: within, Err: syscall.EROFS}), "out/a.msg cannot be written: read-only file system: that file system is mounted read-only; name another OUT"},
+		{&os.LinkError{Op: "link", Old: within, New: "out/a.msg", Err: syscall.ENOSPC}, "out/a.msg cannot be written: no space left on device: the disk or the quota is full; make room, or name another OUT"},
+		{&fs.PathError{Op: "open", Path: "in/a.eml", Err: syscall.EIO}, "open in/a.eml: input/output error"},
+	} {
+		if got := c.explain(tt.err, "out/a.msg").Error(); runtime.GOOS != "windows" && got != strings.Replace(tt.want, "permission denied", fs.ErrPermission.Error(), 1) {
+			t.Errorf("%v: %s", tt.err, got)
+		}
+	}
+	in := put(t, map[string]string{"a.eml": order})
+	for _, tt := range []struct{ in, want string }{
+		{filepath.Join(in, "a.eml"), "there is no folder"},
+		{in, "cannot be made, as"},
+	} {
+		if r := postroom(t, "", "convert", tt.in, filepath.Join(in, "no", "such")); r.status != 1 || !strings.Contains(r.err, tt.want) || !strings.Contains(r.err, "name another OUT") {
+			t.Errorf("%+v", r)
+		}
 	}
 }
 
@@ -507,7 +654,7 @@ func TestConvertStops(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, args := range [][]string{{}, {"--separate-attachments"}, {"--json"}} {
+	for i, args := range [][]string{{}, {"--separate-attachments"}, {"--json"}} {
 		out := filepath.Join(t.TempDir(), "out")
 		cmd := exec.Command(name, append(append([]string{"convert"}, args...), in, out)...)
 		var stdout, stderr bytes.Buffer
@@ -531,7 +678,7 @@ func TestConvertStops(t *testing.T) {
 			case <-time.After(time.Millisecond):
 			}
 		}
-		if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		if err := cmd.Process.Signal([]os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP}[i]); err != nil {
 			t.Fatal(err)
 		}
 		err := <-ended
@@ -553,6 +700,28 @@ func TestConvertStops(t *testing.T) {
 				t.Errorf("%v: %s", err, stdout.Bytes())
 			}
 		}
+	}
+
+	// What one that was killed has left is removed by the next.
+	out := filepath.Join(t.TempDir(), "out")
+	killed := exec.Command(name, "convert", in, out)
+	if err := killed.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(out, "a.msg")); err == nil {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if err := killed.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(out, roomPrefix+"*")); killed.Wait() == nil || len(left) != 1 {
+		t.Fatalf("left: %q", left)
+	}
+	if r := postroom(t, order, "convert", "-", filepath.Join(out, "b.msg")); r.status != 0 || names(below(t, out)) != "a.msg b.msg" {
+		t.Errorf("%+v; there are %s", r, names(below(t, out)))
 	}
 
 	// Standard output that nobody reads.

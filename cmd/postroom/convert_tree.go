@@ -16,10 +16,16 @@ import (
 	"postroom/internal/filename"
 )
 
-// ending returns the ending of the name of a message, "" if it has another.
-func ending(name string) string {
+// isMessage reports whether a file has the name of a message, *.eml or *.msg.
+func isMessage(name string) bool {
 	ext := path.Ext(name)
-	if ext != name && (strings.EqualFold(ext, ".eml") || strings.EqualFold(ext, ".msg")) {
+	return strings.EqualFold(ext, ".eml") || strings.EqualFold(ext, ".msg")
+}
+
+// ending returns the ending of the name of a message, "" if it has another, or
+// there is nothing before it.
+func ending(name string) string {
+	if ext := path.Ext(name); isMessage(name) && ext != path.Base(name) {
 		return ext
 	}
 	return ""
@@ -80,6 +86,9 @@ func (p *convertPlan) visit(name string, e fs.DirEntry, err error) error {
 		return nil
 	}
 	if e.IsDir() {
+		if strings.HasPrefix(e.Name(), roomPrefix) {
+			return fs.SkipDir // of another conversion
+		}
 		info, err := e.Info()
 		if err != nil {
 			return err
@@ -92,7 +101,7 @@ func (p *convertPlan) visit(name string, e fs.DirEntry, err error) error {
 		}
 		return fs.SkipDir // OUT is in IN
 	}
-	wanted := p.all || ending(name) != ""
+	wanted := p.all || isMessage(name)
 	mode := e.Type()
 	if mode&fs.ModeSymlink != 0 {
 		info, err := p.root.Stat(name)
@@ -143,7 +152,7 @@ func (p *convertPlan) formatOf(name string) (format, error) {
 // add plans that a file becomes what is below OUT by that name, or that an error
 // is told of it.
 func (p *convertPlan) add(name, becomes string, to format, err error) {
-	j := convertJob{in: filepath.Join(p.in, filepath.FromSlash(name)), to: to, err: err}
+	j := convertJob{in: filepath.Join(p.in, filepath.FromSlash(name)), name: name, to: to, err: err}
 	if err == nil {
 		j.out = filepath.Join(p.out, filepath.FromSlash(becomes))
 		j.open = func(context.Context) (*convertInput, error) {
@@ -163,7 +172,7 @@ const maxCollisions = 20
 func (p *convertPlan) collisions() error {
 	var errs []error
 	collide := func(i, j int) {
-		errs = append(errs, fmt.Errorf("%s and %s would both be %s", p.jobs[i].in, p.jobs[j].in, p.jobs[i].out))
+		errs = append(errs, fmt.Errorf("%s and %s would both be %s", quoted(p.jobs[i].in), quoted(p.jobs[j].in), quoted(p.jobs[i].out)))
 	}
 	by := make(map[string]int, len(p.jobs))
 	for i, name := range p.names {
@@ -182,7 +191,7 @@ func (p *convertPlan) collisions() error {
 		for dir := path.Dir(name); name != "" && dir != "." && !looked[dir]; dir = path.Dir(dir) {
 			looked[dir] = true
 			if i, ok := by[filename.Fold(dir)]; ok {
-				errs = append(errs, fmt.Errorf("%s would be %s, which is the folder of what becomes of %s", p.jobs[i].in, p.jobs[i].out, p.jobs[j].in))
+				errs = append(errs, fmt.Errorf("%s would be %s, which is the folder of what becomes of %s", quoted(p.jobs[i].in), quoted(p.jobs[i].out), quoted(p.jobs[j].in)))
 			}
 		}
 	}
@@ -238,7 +247,7 @@ func (r *convertReport) add(of converted) {
 	switch {
 	case of.Error != "":
 		t.Failed++
-		r.troubles.note("%s: %s", of.In, strings.ReplaceAll(of.Error, "\n", "; "))
+		r.troubles.note("%s: %s", quoted(of.In), inOneLine(of.Error))
 	case of.Copied:
 		t.Copied++
 	default:

@@ -329,23 +329,27 @@ func (d *daemon) calls(ctx context.Context, stop func(), ended <-chan struct{}) 
 			return struct{}{}, errInterrupted
 		}
 	})
-	control.Handle(mux, "retry", untilEnd(ctx, served(d.desk, retry)))
+	control.Handle(mux, "retry", untilEnd(ctx, ofNow(d, served(d.desk, retry))))
 	control.Handle(mux, "discard", untilEnd(ctx, served(d.desk, discard)))
 	control.Handle(mux, "forget", untilEnd(ctx, served(d.desk, forgetDocument)))
-	refile := served(d.desk, refileDocument)
-	control.Handle(mux, "refile", untilEnd(ctx, func(ctx context.Context, in documentCall) (ingest.Refiled, error) {
-		// The rules of now are those in the file, not those of a moment ago.
-		if config.FingerprintOf(d.settings.config) != d.inForce.Load() {
-			if err := d.reload(ctx); err != nil {
-				return ingest.Refiled{}, err
-			}
-		}
-		return refile(ctx, in)
-	}))
+	control.Handle(mux, "refile", untilEnd(ctx, ofNow(d, served(d.desk, refileDocument))))
 	control.Handle(mux, "reload", untilEnd(ctx, func(ctx context.Context, _ struct{}) (struct{}, error) {
 		return struct{}{}, d.reload(ctx)
 	}))
 	return mux
+}
+
+// ofNow makes a call take up the configuration first if it has changed: the rules
+// of now are those in the file, not those of a moment ago.
+func ofNow[In, Out any](d *daemon, f func(context.Context, In) (Out, error)) func(context.Context, In) (Out, error) {
+	return func(ctx context.Context, in In) (out Out, err error) {
+		if config.FingerprintOf(d.settings.config) != d.inForce.Load() {
+			if err := d.reload(ctx); err != nil {
+				return out, err
+			}
+		}
+		return f(ctx, in)
+	}
 }
 
 // reload returns when the configuration has been read anew and taken up, or was

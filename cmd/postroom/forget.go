@@ -31,6 +31,15 @@ ID is the document's id, at least its first 12 digits, or the path of its folder
 	return cmd
 }
 
+// unnamed is the error of a command of which an argument names no document, or
+// several, which is wrong usage, or of one that failed.
+func unnamed(err error) error {
+	if errors.As(err, new(*ingest.NameError)) {
+		return &exitError{exitUsage, err}
+	}
+	return failed(err)
+}
+
 // documentCall names a document to the daemon.
 type documentCall struct {
 	ID string `json:"id"`
@@ -58,7 +67,7 @@ func forget(cmd *cobra.Command, name string, yes bool) error {
 	}
 	d, err := ingest.FindDocument(cmd.Context(), l, name)
 	if err := errors.Join(err, l.Close()); err != nil {
-		return failed(err)
+		return unnamed(err)
 	}
 	if !yes {
 		if err := confirmForgetting(cmd, d); err != nil {
@@ -69,7 +78,7 @@ func forget(cmd *cobra.Command, name string, yes bool) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%.12s  forgotten  %s\n", done.ID, printable(done.Location, 400))
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%.12s  forgotten  %s\n", done.ID, quoted(done.Location))
 	return failed(err)
 }
 
@@ -79,7 +88,7 @@ func confirmForgetting(cmd *cobra.Command, d ledger.Document) error {
 	if !ok || !term.IsTerminal(int(in.Fd())) {
 		return usage("forget removes a document for good: without a terminal to ask on, it needs --yes")
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "%.12s  %s\n%s\nRemove this document for good? [y/N] ", d.ID, printable(d.Title, 80), printable(d.Location, 400))
+	fmt.Fprintf(cmd.ErrOrStderr(), "%.12s  %s\n%s\nRemove this document for good? [y/N] ", d.ID, printable(d.Title, 80), quoted(d.Location))
 	answer, err := bufio.NewReader(in).ReadString('\n')
 	if err != nil {
 		return failed(fmt.Errorf("read the answer: %w", err))

@@ -157,13 +157,29 @@ func TestFormatMsg(t *testing.T) {
 		t.Error("back in message.eml, it is another message")
 	}
 	o.configure("folders: [Inbox]\nformat: msg")
-	o.refile(0, d.ID)
+	if err := o.server.Expunge("office", "INBOX", 1); err != nil {
+		t.Fatal(err)
+	}
+	contains(t, o.refile(0, d.ID), "(files, notes)", "original.eml is kept although keep_original is false")
+	if files(o.only()) != msg+"; original.eml original message/rfc822" || string(o.read("original.eml")) != order {
+		t.Error("the one copy of the message is not kept")
+	}
+}
+
+// What is filed as message.msg alone cannot be filed anew once its server has it no
+// more, and stays.
+func TestFormatMsgAlone(t *testing.T) {
+	o := newOffice(t, dovecot.Options{})
+	o.configure("folders: [Inbox]\nformat: msg")
+	o.deliver("INBOX", []byte(order))
+	o.once()
+	d := o.only()
 	if err := o.server.Expunge("office", "INBOX", 1); err != nil {
 		t.Fatal(err)
 	}
 	o.configure("folders: [Inbox]")
 	contains(t, o.refile(1, d.ID), "is as it was", "it was filed as message.msg and keep_original was not set", "keep_original: true")
-	if files(o.only()) != msg {
+	if files(o.only()) != "message.msg message application/vnd.ms-outlook" {
 		t.Error("it is not as it was")
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -42,6 +44,32 @@ func printable(s string, n int) string {
 	}
 	return s
 }
+
+// quoted returns the name of a file or folder as it is or, if it has what would
+// end the line, does something else to a terminal, or cannot be seen at its ends,
+// in quotes and with escapes: so it stays the name.
+func quoted(name string) string {
+	odd := func(r rune) bool { return commands(r) || r == '\n' || r == '\t' || r == '\u2028' || r == '\u2029' }
+	if strings.ContainsFunc(name, odd) || name != strings.TrimSpace(name) || !utf8.ValidString(name) {
+		return strconv.Quote(name)
+	}
+	return name
+}
+
+// quoting returns the text with each of the names in it as quoted has it.
+func quoting(text string, names ...string) string {
+	names = slices.Clone(names)
+	slices.SortFunc(names, func(a, b string) int { return len(b) - len(a) }) // one may be in another
+	for _, name := range names {
+		if q := quoted(name); name != "" && q != name {
+			text = strings.ReplaceAll(text, name, q)
+		}
+	}
+	return text
+}
+
+// inOneLine returns the text of an error, which may have several, as one line.
+func inOneLine(text string) string { return strings.ReplaceAll(text, "\n", "; ") }
 
 // terminal is where commands print to. What comes from outside, be it an answer
 // of a server, the name of a folder or a subject, is in the errors and tables, and

@@ -30,6 +30,21 @@ func TestTerminal(t *testing.T) {
 	}
 }
 
+// TestQuoted: a name that could be taken for something else is in quotes, as it is.
+func TestQuoted(t *testing.T) {
+	for name, want := range map[string]string{
+		"Größe & Maß/日本 1.eml": "Größe & Maß/日本 1.eml", `C:\Users\a b`: `C:\Users\a b`, "a\u00a0b": "a\u00a0b", "": "",
+		"a\nb": `"a\nb"`, "\x1b[31ma": `"\x1b[31ma"`, " a": `" a"`, "a\tb": `"a\tb"`, "a\xff": `"a\xff"`, "a\u202eb": `"a\u202eb"`, "a\u2028b": `"a\u2028b"`,
+	} {
+		if got := quoted(name); got != want {
+			t.Errorf("%q: %s, want %s", name, got, want)
+		}
+	}
+	if got, want := quoting("open in\na/b\nc: or in\na", "in\na", "in\na/b\nc", ""), `open "in\na/b\nc": or "in\na"`; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
 // TestServerCannotCommandTheTerminal: no escape of a server comes through,
 // whatever it is in.
 func TestServerCannotCommandTheTerminal(t *testing.T) {

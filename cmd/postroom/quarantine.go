@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"regexp"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -111,7 +112,22 @@ func listQuarantine(cmd *cobra.Command, asJSON bool) error {
 	return failed(tw.Flush())
 }
 
+// quarantineIDs checks that these can be ids of messages in quarantine.
+func quarantineIDs(ids ...string) error {
+	for _, id := range ids {
+		if !quarantineID.MatchString(id) {
+			return usage("%q is no id of a message in quarantine: give its 12 digits, as postroom quarantine list shows them", id)
+		}
+	}
+	return nil
+}
+
+var quarantineID = regexp.MustCompile(`^[0-9a-f]{12}$`)
+
 func showQuarantined(cmd *cobra.Command, id string, asJSON bool) error {
+	if err := quarantineIDs(id); err != nil {
+		return err
+	}
 	_, c, err := loadWithoutSecrets(cmd)
 	if err != nil {
 		return err
@@ -144,6 +160,9 @@ func showQuarantined(cmd *cobra.Command, id string, asJSON bool) error {
 }
 
 func exportQuarantined(cmd *cobra.Command, id, name string) error {
+	if err := quarantineIDs(id); err != nil {
+		return err
+	}
 	_, c, err := loadWithoutSecrets(cmd)
 	if err != nil {
 		return err
@@ -229,6 +248,9 @@ func reconsider(ctx context.Context, w *workshop, in quarantineCall, do func(con
 }
 
 func callQuarantine(cmd *cobra.Command, method string, ids []string, alone func(context.Context, *workshop, quarantineCall) ([]retried, error)) error {
+	if err := quarantineIDs(ids...); err != nil {
+		return err
+	}
 	s, c, err := loadWithoutSecrets(cmd)
 	if err != nil {
 		return err
@@ -247,7 +269,7 @@ func callQuarantine(cmd *cobra.Command, method string, ids []string, alone func(
 	for _, r := range results {
 		if r.Error != "" {
 			ok = false
-			fmt.Fprintf(cmd.ErrOrStderr(), "postroom: %s: %s\n", r.ID, r.Error)
+			fmt.Fprintf(cmd.ErrOrStderr(), "postroom: %s: %s\n", r.ID, inOneLine(r.Error))
 			continue
 		}
 		printRetried(cmd.OutOrStdout(), r)
@@ -260,7 +282,7 @@ func callQuarantine(cmd *cobra.Command, method string, ids []string, alone func(
 
 func printRetried(out io.Writer, r retried) {
 	if r.Location != "" {
-		fmt.Fprintf(out, "%s  filed  %s\n", r.ID, r.Location)
+		fmt.Fprintf(out, "%s  filed  %s\n", r.ID, quoted(r.Location))
 		return
 	}
 	fmt.Fprintf(out, "%s  %s\n", r.ID, r.State)

@@ -80,6 +80,44 @@ func TestQuarantineAfterAChangeOfTheRules(t *testing.T) {
 	contains(t, o.run("check").out, "quarantine   empty")
 }
 
+// TestRetryTakesUpTheRulesFirst: what the file says is what a message is tried
+// under, also in the moment before a daemon has noticed.
+func TestRetryTakesUpTheRulesFirst(t *testing.T) {
+	o := newOffice(t, dovecot.Options{})
+	o.configure(strings.Replace(needsNumber, "NUMBER", `Order (1)$`, 1))
+	o.send("INBOX", note(2))
+	o.once()
+	var list struct{ Quarantine []struct{ ID string } }
+	if err := json.Unmarshal([]byte(o.run("quarantine", "list", "--json").out), &list); err != nil || len(list.Quarantine) != 1 {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	id := list.Quarantine[0].ID
+	// What cannot be an id is wrong usage; what is none has failed.
+	for _, verb := range []string{"show", "retry", "discard"} {
+		for wrong, want := range map[string]string{"zz": "12 digits", id + "0": "12 digits", "0123456789ab": "postroom quarantine list"} {
+			r := o.run("quarantine", verb, wrong)
+			if status := map[bool]int{true: exitFailed, false: exitUsage}[len(wrong) == 12]; r.status != status || !strings.Contains(r.err, want) {
+				t.Errorf("%s %s: %+v", verb, wrong, r)
+			}
+		}
+	}
+	stop := o.start()
+	deadline := time.Now().Add(time.Minute)
+	for !o.daemonAnswers() {
+		if time.Now().After(deadline) {
+			t.Fatal("the daemon does not answer")
+		}
+	}
+	o.replaceConfig(strings.Replace(o.file("config.yaml"), "Order (1)$", `Order (\d)$`, 1))
+	for range 2 { // filed, and filed already
+		if r := o.run("quarantine", "retry", id); r.status != 0 || !strings.Contains(r.out, id+"  filed  office/") {
+			t.Errorf("%+v", r)
+		}
+	}
+	stop()
+	o.judge()
+}
+
 func TestTooManyInQuarantine(t *testing.T) {
 	for _, w := range []ingest.Waiting{{Messages: ingest.QuarantineMessages + 1}, {Messages: 1, Bytes: ingest.QuarantineBytes + 1}} {
 		if f := quarantineFinding(w, nil); f.OK || f.Error == "" || f.Remedy == "" {

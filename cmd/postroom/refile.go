@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -22,9 +23,13 @@ nothing would change, nothing is done.
 
 It is made from the message as it was received: original.eml, or message.eml if no
 attachments were separated from it; never message.msg. If the repository has neither,
-the message is fetched from its server again, which may have rendered it in other bytes
-(Exchange Online) if it holds the same; if that is not possible, the document stays as
+the message is fetched from its server again, also from where postroom moved it; the server
+may have rendered it in other bytes (Exchange Online) if it holds the same; if that is not possible, the document stays as
 it is.
+
+A document never holds less of its message than before. Where the rules would leave no
+file with the message as it was received, and there was one, original.eml is kept, or
+added, whatever keep_original says; a note, and standard error, say so.
 
 ID is the document's id, at least its first 12 digits, or the path of its folder.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return refile(cmd, args[0]) },
@@ -45,20 +50,20 @@ func refile(cmd *cobra.Command, name string) error {
 		return err
 	}
 	d, err := ingest.FindDocument(cmd.Context(), l, name)
-	if e := l.Close(); err == nil {
-		err = e
-	}
-	if err != nil {
-		return failed(err)
+	if err := errors.Join(err, l.Close()); err != nil {
+		return unnamed(err)
 	}
 	done, err := withEngine(cmd.Context(), s, c, cmd.ErrOrStderr(), "refile", documentCall{d.ID}, refileDocument)
 	if err != nil {
 		return err
 	}
+	if done.KeptOriginal {
+		fmt.Fprintln(cmd.ErrOrStderr(), "postroom: original.eml is kept although keep_original is false: it may be the only copy of the message as it was received")
+	}
 	if len(done.Changed) == 0 {
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%.12s  unchanged  %s\n", done.ID, printable(done.Location, 400))
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%.12s  unchanged  %s\n", done.ID, quoted(done.Location))
 		return failed(err)
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%.12s  filed anew  %s  (%s)\n", done.ID, printable(done.Location, 400), strings.Join(done.Changed, ", "))
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%.12s  filed anew  %s  (%s)\n", done.ID, quoted(done.Location), strings.Join(done.Changed, ", "))
 	return failed(err)
 }

@@ -99,9 +99,9 @@ func TestRefileCommand(t *testing.T) {
 	o.configure("folders: [Inbox, Inbox/Sub]\ndocument:\n  properties: [{name: Ticket, read: \"header:X-Ticket\", required: true}]")
 	contains(t, o.refile(1, was.ID), "quarantine", "Ticket")
 	o.only()
-	for _, id := range []string{"zz", was.ID[:11], strings.Repeat("0", 12)} {
-		o.refile(1, id)
-	}
+	contains(t, o.refile(exitUsage, "zz"), "first 12 digits")
+	contains(t, o.refile(exitUsage, was.ID[:11]), "first 12 digits")
+	contains(t, o.refile(exitFailed, strings.Repeat("0", 12)), "postroom history --json")
 	if r := o.run("forget", "--yes", was.ID); r.status != 0 {
 		t.Fatal(r.err)
 	}
@@ -117,38 +117,70 @@ func TestRefileFromTheServer(t *testing.T) {
 	o := newOffice(t, dovecot.Options{})
 	o.folder("INBOX/Sub")
 	folders := "folders: [Inbox, Inbox/Sub]\n"
-	o.configure(folders + "separate_attachments: true")
+	separated := folders + "separate_attachments: true"
+	o.configure(separated)
 	o.deliver("INBOX", []byte(order))
-	o.once()
-	o.deliver("INBOX/Sub", []byte(order))
 	o.once()
 	was := o.only()
 	if len(was.Files) != 2 {
 		t.Fatalf("%+v", was)
 	}
+	if err := o.server.Expunge("office", "INBOX", 1); err != nil {
+		t.Fatal(err)
+	}
+	o.configure(folders + anew)
+	contains(t, o.refile(1, was.ID), "is as it was", "Inbox", "no longer in the folder", "keep_original: true")
+	if now := o.only(); now.Title != was.Title || len(now.Files) != 2 {
+		t.Errorf("%+v", now)
+	}
+	o.deliver("INBOX/Sub", []byte(order))
+	if s := o.once(); s.Duplicates != 1 {
+		t.Fatalf("%+v", s)
+	}
+	contains(t, o.refile(0, was.ID), "filed anew")
+	if now := o.only(); len(now.Files) != 1 || now.Files[0].SHA256 != was.Origin.SHA256 {
+		t.Errorf("%+v", now)
+	}
+	// From then on nothing of it is lost, and no server is needed.
+	if err := o.server.Expunge("office", "INBOX/Sub", 1); err != nil {
+		t.Fatal(err)
+	}
+	o.configure(separated)
+	contains(t, o.refile(0, was.ID), "filed anew", "postroom: original.eml is kept although keep_original is false")
+	if now := o.only(); files(now) != "message.eml message message/rfc822; order.pdf attachment application/pdf; original.eml original message/rfc822" {
+		t.Errorf("%+v", now)
+	}
+	contains(t, o.refile(0, was.ID), "unchanged", "original.eml is kept although")
 	o.configure(folders)
 	contains(t, o.refile(0, was.ID), "filed anew")
 	if now := o.only(); len(now.Files) != 1 || now.Files[0].SHA256 != was.Origin.SHA256 {
 		t.Errorf("%+v", now)
 	}
-	o.configure(folders + "separate_attachments: true")
-	o.refile(0, was.ID)
-	if err := o.server.Expunge("office", "INBOX", 1); err != nil {
-		t.Fatal(err)
+}
+
+// A message that postroom moved is found where it moved it; nothing is done to it
+// there.
+func TestRefileOfWhatWasMoved(t *testing.T) {
+	o := newOffice(t, dovecot.Options{})
+	moves := "folders: [Inbox]\nafter_filing: move\nfiled_folder: Inbox/Filed\n"
+	o.configure(moves + "separate_attachments: true")
+	o.deliver("INBOX", note(1))
+	o.deliver("INBOX", []byte(order))
+	o.once()
+	var id string
+	for _, d := range o.filed() {
+		if d.Title == "Order" {
+			id = d.ID
+		}
 	}
-	o.configure(folders + anew)
-	contains(t, o.refile(0, was.ID), "filed anew")
-	o.configure(folders + "separate_attachments: true")
-	o.refile(0, was.ID)
-	last := o.only()
-	if err := o.server.Expunge("office", "INBOX/Sub", 1); err != nil {
-		t.Fatal(err)
+	o.configure(moves)
+	contains(t, o.refile(0, id), "filed anew")
+	for _, d := range o.filed() {
+		if d.ID == id && (len(d.Files) != 1 || d.Files[0].SHA256 != d.Origin.SHA256) {
+			t.Errorf("%+v", d)
+		}
 	}
-	o.configure(folders + anew)
-	contains(t, o.refile(1, was.ID), "is as it was", "Inbox/Sub", "keep_original: true")
-	if now := o.only(); now.Title != last.Title || len(now.Files) != 2 {
-		t.Errorf("%+v", now)
-	}
+	o.verify(0)
 }
 
 // What somebody has changed in a document is not lost.

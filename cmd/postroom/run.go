@@ -113,7 +113,7 @@ const maxTroubles = 1000
 // observe notes a message that was quarantined.
 func (t *troubles) observe(ev ingest.Event) {
 	if ev.Kind == ingest.Quarantined {
-		t.note("source %s, folder %s, message %s: quarantined as %s: %v", ev.Source, ev.Folder, ev.Entry.Key, ev.Entry.QuarantineID(), ev.Err)
+		t.note("source %s, folder %s, message %s: quarantined as %s: %s", ev.Source, quoted(ev.Folder), quoted(ev.Entry.Key), ev.Entry.QuarantineID(), inOneLine(fmt.Sprint(ev.Err)))
 	}
 }
 
@@ -126,7 +126,7 @@ func (t *troubles) add(s ingest.Summary) {
 			continue
 		}
 		t.note("source %s, folder %s, message %s: failed, will be tried again after %s: %s",
-			e.Source, e.FolderPath, e.Key, e.RetryAt.Local().Format(time.DateTime), e.Cause)
+			e.Source, quoted(e.FolderPath), quoted(e.Key), e.RetryAt.Local().Format(time.DateTime), inOneLine(e.Cause))
 	}
 	if waiting > 0 {
 		t.note("source %s: %d messages could not be handled; they are tried again at the next poll", s.Name, waiting)

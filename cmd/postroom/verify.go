@@ -148,7 +148,7 @@ func (p *findings) found(f ingest.Finding) {
 	if file, ok := out.(*os.File); ok && p.bars != nil && term.IsTerminal(int(file.Fd())) {
 		out = p.bars // above the bar
 	}
-	_, err := fmt.Fprintf(out, "%s  %s: %s\n  what to do: %s\n", f.Kind, printable(f.Path, 400), printable(f.What, 400), f.Remedy)
+	_, err := fmt.Fprintf(out, "%s  %s: %s\n  what to do: %s\n", f.Kind, quoted(f.Path), printable(f.What, 400), f.Remedy)
 	p.failure = errors.Join(p.failure, err)
 }
 

@@ -188,14 +188,15 @@ func TestForgetCommand(t *testing.T) {
 	if r := o.run("forget", d.Document[:12]); r.status != 2 || !strings.Contains(r.err, "--yes") {
 		t.Errorf("without a terminal: status %d, %s", r.status, r.err)
 	}
-	for _, name := range []string{"zz", d.Document[:11], strings.Repeat("0", 12)} {
-		if r := o.run("forget", "--yes", name); r.status != 1 {
+	for name, want := range map[string]string{"zz": "first 12 digits", d.Document[:11]: "first 12 digits", strings.Repeat("0", 12): "postroom history --json"} {
+		r := o.run("forget", "--yes", name)
+		if status := map[bool]int{true: exitFailed, false: exitUsage}[len(name) == 12]; r.status != status || !strings.Contains(r.err, want) {
 			t.Errorf("forget %s: status %d, %s", name, r.status, r.err)
 		}
 	}
 	o.verify(0)
 	before := time.Now().Truncate(time.Second)
-	if r := o.run("forget", "--yes", "documents/"+d.Location); r.status != 0 {
+	if r := o.run("forget", "--yes", "documents/"+d.Location+"/"); r.status != 0 {
 		t.Fatalf("status %d, %s", r.status, r.err)
 	}
 	if _, err := os.Stat(filepath.Join(o.dir, "documents", filepath.FromSlash(d.Location))); !errors.Is(err, os.ErrNotExist) {

@@ -102,7 +102,7 @@ func Make(ctx context.Context, in Input, rules Rules) (*Made, error) {
 		},
 	}
 	d.Files = []store.File{whole}
-	made := &Made{Document: d, message: m, outlook: rules.Outlook}
+	made := &Made{Document: d, message: m, outlook: rules.Outlook, received: whole}
 	d.Notes = append(d.Notes, readingNotes(m)...)
 	if rules.SeparateAttachments {
 		s := newSeparator(ctx, m)
@@ -116,10 +116,17 @@ func Make(ctx context.Context, in Input, rules Rules) (*Made, error) {
 		}
 	}
 	if rules.KeepOriginal {
-		whole.Name, whole.Role = originalFile, store.RoleOriginal
-		d.Files = append(d.Files, whole)
+		made.AddOriginal()
 	}
 	return made, nil
+}
+
+// AddOriginal adds the message as it was received, as original.eml, which the
+// document must not have yet.
+func (d *Made) AddOriginal() {
+	f := d.received
+	f.Name, f.Role = originalFile, store.RoleOriginal
+	d.Files = append(d.Files, f)
 }
 
 // Names of files that postroom gives.

@@ -15,9 +15,10 @@ import (
 // Made is a document that was made of a message.
 type Made struct {
 	*store.Document
-	message *message.Message       // that the message file holds
-	stubs   map[*message.Part]bool // in message
-	outlook bool                   // the message file is to be message.msg, and is not yet
+	received store.File             // the message as it was received, as message.eml
+	message  *message.Message       // that the message file holds
+	stubs    map[*message.Part]bool // in message
+	outlook  bool                   // the message file is to be message.msg, and is not yet
 }
 
 // RenderingNote begins every note on what Outlook's format cannot hold.

@@ -40,6 +40,7 @@ type file struct {
 	mediaType string
 	size      int64
 	sum       [32]byte
+	missing   int64 // bytes that it should have, and that are not there
 	open      func() io.Reader
 	// taken: a stub takes its place in the message file. Else it is a copy.
 	taken bool
@@ -259,21 +260,32 @@ func (s *separator) attachment(p *message.Part, take bool) error {
 	f.size, f.sum = sum.Size, sum.SHA256
 	f.taken = f.taken && sum.Exact
 	var contents []*file
+	var damage error
 	if isWinmail(p) {
 		index, err := s.index(f)
 		if err != nil {
 			return err
 		}
 		var whole bool
-		if contents, whole, err = s.winmail(f, index); err != nil {
+		if contents, whole, damage, err = s.winmail(f, index); err != nil {
 			return err
 		}
 		if whole {
+			if take && len(contents) > 0 {
+				s.note("the files made of what is in %s are copies: the message holds all of it, too", winmailName(p))
+			}
 			return s.copies(contents)
 		}
 	}
 	f.name = s.names.Add(partName(s.m, p))
 	s.found = append(s.found, f)
+	switch {
+	case damage == nil:
+	case len(contents) > 0:
+		s.note("%s is damaged (%v): what could be read of it is filed beside it", f.name, damage)
+	default:
+		s.note("%s is damaged (%v): no file in it could be read", f.name, damage)
+	}
 	switch {
 	case f.taken || !take:
 	case isInText(p):
@@ -325,6 +337,9 @@ func (s *separator) randomly(f *file, index *clean) (io.ReaderAt, error) {
 func (s *separator) copies(files []*file) error {
 	for _, f := range files {
 		f.name = s.names.Add(f.name)
+		if f.missing > 0 {
+			s.note("%s is incomplete: %d bytes are missing in %s", f.name, f.missing, winmailName(f.part))
+		}
 		if err := s.measure(f); err != nil {
 			return err
 		}

@@ -23,33 +23,41 @@ func isWinmail(p *message.Part) bool {
 	return false
 }
 
+// winmailName returns the name by which a person knows a part that is TNEF.
+func winmailName(p *message.Part) string {
+	if p.Name == "" {
+		return "winmail.dat"
+	}
+	return filename.Clean(pathless(p.Name), "winmail.dat")
+}
+
 // maxBody is the longest text in TNEF, in compressed form, that is a file of its
 // own.
 const maxBody = 256 << 10
 
 // winmail returns what is in a TNEF stream; it stays where it is, as it holds
 // more than that. Whole is false if it is to be a file like others: it is
-// damaged, or none. Index is set if it is base64.
-func (s *separator) winmail(f *file, index *clean) (contents []*file, whole bool, err error) {
+// damaged, which damage says, or none. Index is set if it is base64.
+func (s *separator) winmail(f *file, index *clean) (contents []*file, whole bool, damage, err error) {
 	stream, err := s.randomly(f, index)
 	if err != nil {
-		return nil, false, err
+		return nil, false, nil, err
 	}
+	name := winmailName(f.part)
 	if stream == nil {
-		s.note("the attachments in %s are left in it: it is oddly encoded, and too large to be held in memory", partName(s.m, f.part))
-		return nil, false, nil
+		s.note("the attachments in %s are left in it: it is oddly encoded, and too large to be held in memory", name)
+		return nil, false, nil, nil
 	}
 	t, err := tnef.Open(stream, f.size)
 	broken := new(tnef.FormatError)
 	switch {
 	case errors.Is(err, tnef.ErrSignature):
-		return nil, false, nil
+		return nil, false, nil, nil
 	case errors.As(err, &broken):
-		s.note("%s is damaged (%v): what could be read of it is filed beside it", partName(s.m, f.part), broken)
+		damage = broken
 	case err != nil:
-		return nil, false, err
+		return nil, false, nil, err
 	}
-	whole = err == nil
 	for _, a := range t.Attachments {
 		data := a.Data()
 		of := pathless(a.FileName())
@@ -59,7 +67,7 @@ func (s *separator) winmail(f *file, index *clean) (contents []*file, whole bool
 			continue
 		case data.Size() == 0 && (of == "" || a.Method != tnef.MethodFile):
 			if of != "" || a.Path != "" {
-				s.note("%s names the file %q, which is not in it", partName(s.m, f.part), filename.Clean(of, "attachment"))
+				s.note("%s names the file %q, which is not in it", name, filename.Clean(of, "attachment"))
 			}
 			continue
 		}
@@ -74,20 +82,18 @@ func (s *separator) winmail(f *file, index *clean) (contents []*file, whole bool
 			}
 			c.name = filename.Clean(of, nameless(c.mediaType))
 		}
-		if data.Missing > 0 {
-			s.note("%s is incomplete: %d bytes are missing in %s", c.name, data.Missing, partName(s.m, f.part))
-		}
+		c.missing = data.Missing
 		contents = append(contents, c)
 	}
 	text, err := s.winmailText(t)
 	if err != nil {
-		return nil, false, err
+		return nil, false, nil, err
 	}
 	if text != nil {
 		text.part = f.part
 		contents = append(contents, text)
 	}
-	return contents, whole, nil
+	return contents, damage == nil, damage, nil
 }
 
 // winmailText returns the text in TNEF as a file if the message has no other;

@@ -74,25 +74,39 @@ func TestWinmail(t *testing.T) {
 		attachment("on a share.doc", nil, integer(tnef.PidTagAttachMethod, tnef.MethodReference))
 	contents := []string{"scan.pdf application/pdf %PDF-1.7", "scan (2).pdf application/pdf another", "empty.txt text/plain ", "Offer 7.tnef application/ms-tnef " + string(inner)}
 	text := "winmail.txt text/plain The text"
+	const copies = "the files made of what is in winmail.dat are copies: the message holds all of it, too"
+	missing := []string{`winmail.dat names the file "on a share.doc", which is not in it`, copies}
+	// Of the last of two files of the same name a part is there.
+	cut := newStream().attachment("scan.pdf", []byte("%PDF-1.7"))
+	cut = cut.attachment("scan.pdf", []byte("cut short"))[:len(cut)+len(newStream().attachment("scan.pdf", []byte("cut short")))-6-2-6]
 	for _, tt := range []struct {
 		name, mail string
 		want       []string
 		notes      []string
 		same       bool // the message is not altered
 	}{
-		{"beside a text", multi("mixed", plain, winmailPart(string(s))), contents, []string{`winmail.dat names the file "on a share.doc", which is not in it`}, true},
-		{"alone", "Subject: a\r\n" + winmailPart(string(s)), append(slices.Clone(contents), text), []string{`winmail.dat names the file "on a share.doc", which is not in it`}, true},
+		{"beside a text", multi("mixed", plain, winmailPart(string(s))), contents, missing, true},
+		{"alone", "Subject: a\r\n" + winmailPart(string(s)), append(slices.Clone(contents), text), missing, true},
 		{"beside an empty text", multi("mixed", part("Content-Type: text/plain", "\r\n \r\n"), winmailPart(string(s[:6]))), nil, nil, true},
 		{"by its name", multi("mixed", plain, encoded("Content-Type: application/octet-stream; name=WINMAIL.DAT", string(newStream().attachment("a", []byte("b"))))),
-			[]string{"a application/octet-stream b"}, nil, true},
+			[]string{"a application/octet-stream b"}, []string{strings.Replace(copies, "winmail.dat", "WINMAIL.DAT", 1)}, true},
+		{"without a name", multi("mixed", plain, encoded("Content-Type: application/ms-tnef", string(newStream().attachment("a", []byte("b"))))),
+			[]string{"a application/octet-stream b"}, []string{copies}, true},
+		{"with nothing in it", multi("mixed", plain, winmailPart(string(newStream()))), nil, nil, true},
 		{"binary", multi("mixed", plain, part("Content-Type: application/ms-tnef; name=winmail.dat | Content-Transfer-Encoding: binary", string(newStream().attachment("a", []byte("b"))))),
-			[]string{"a application/octet-stream b"}, nil, true},
+			[]string{"a application/octet-stream b"}, []string{copies}, true},
 		{"base64 with something after it", multi("mixed", plain, winmailPart(string(newStream().attachment("a", []byte("b"))))+"\r\n\r\n______\r\nA footer of a list."),
-			[]string{"a application/octet-stream b"}, nil, true},
+			[]string{"a application/octet-stream b"}, []string{copies}, true},
 		{"none", multi("mixed", plain, winmailPart("no TNEF")), []string{"winmail.dat application/ms-tnef no TNEF"}, nil, false},
 		{"damaged", multi("mixed", plain, winmailPart(string(newStream().attachment("a", []byte("b")))+strings.Repeat("?", 100))),
 			[]string{"winmail.dat application/ms-tnef " + string(newStream().attachment("a", []byte("b"))) + strings.Repeat("?", 100), "a application/octet-stream b"},
-			[]string{"winmail.dat is damaged"}, false},
+			[]string{"winmail.dat is damaged (TNEF at byte "}, false},
+		{"cut short", multi("mixed", plain, winmailPart(string(cut))),
+			[]string{"winmail.dat application/ms-tnef " + string(cut), "scan.pdf application/pdf %PDF-1.7", "scan (2).pdf application/pdf cut"},
+			[]string{"winmail.dat is damaged (TNEF at byte ", "scan (2).pdf is incomplete: 6 bytes are missing in winmail.dat"}, false},
+		{"nothing but damage", multi("mixed", plain, winmailPart(string(newStream())+strings.Repeat("?", 100)), winmailPart(string(newStream())+strings.Repeat("!", 100))),
+			[]string{"winmail.dat application/ms-tnef " + string(newStream()) + strings.Repeat("?", 100), "winmail (2).dat application/ms-tnef " + string(newStream()) + strings.Repeat("!", 100)},
+			[]string{"winmail.dat is damaged (TNEF at byte 6: ", "winmail (2).dat is damaged (TNEF at byte 6: "}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := whole(t, []byte(tt.mail))
@@ -105,6 +119,9 @@ func TestWinmail(t *testing.T) {
 			}
 			if !slices.EqualFunc(d.Notes, tt.notes, func(got, want string) bool { return strings.HasPrefix(got, want) }) {
 				t.Errorf("notes %q, want %q", d.Notes, tt.notes)
+			}
+			if said := strings.Contains(strings.Join(d.Notes, "\n"), "what could be read of it is filed beside it"); said != (tt.name == "damaged" || tt.name == "cut short") {
+				t.Errorf("notes %q", d.Notes)
 			}
 			if same := string(contentOf(t, d.Files[0])) == tt.mail; same != tt.same {
 				t.Errorf("same: %v", same)

@@ -321,6 +321,38 @@ func (s *Server) apply(path, key string, m *message, a sources.Action) {
 	dir.messages = slices.DeleteFunc(dir.messages, func(x *message) bool { return x == m })
 }
 
+// Tree implements [sources.Lister].
+func (c *source) Tree(context.Context) (tree []sources.FolderInfo, err error) {
+	err = c.s.world.do("tree", func() error {
+		c.s.mu.Lock()
+		defer c.s.mu.Unlock()
+		for _, path := range c.s.order {
+			tree = append(tree, sources.FolderInfo{Folder: sources.Folder{ID: path, Path: path}, Messages: len(c.s.folders[path].messages), Selectable: true})
+		}
+		return nil
+	})
+	return tree, err
+}
+
+// Headers implements [sources.Lister].
+func (c *source) Headers(ctx context.Context, f sources.Folder, yield func(sources.Ref, []byte) error) error {
+	l, err := c.List(ctx, f, "")
+	if err != nil {
+		return err
+	}
+	for _, r := range l.(*listing).refs {
+		m, _ := c.find(f, r.Key)
+		if m == nil {
+			continue
+		}
+		header, _, _ := bytes.Cut(m.raw, []byte("\r\n\r\n"))
+		if err := yield(r, header); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // FailedFolder is the folder to which a message may be moved unfiled.
 const FailedFolder = "Failed"
 
