@@ -141,6 +141,7 @@ func (l *lives) live(ctx context.Context, f func(context.Context)) {
 	if err := errors.Join(err, e.Close(), w.close()); err != nil {
 		l.t.Error(err)
 	}
+	l.gone()
 	l.obedient(begun)
 }
 

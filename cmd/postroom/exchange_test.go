@@ -69,6 +69,16 @@ sources:
 	return b
 }
 
+// gone waits until nothing is under way of what a process that has ended sent.
+func (b *branch) gone() {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.t.Context(), 5*time.Minute)
+	defer cancel()
+	if err := b.cloud.WaitGone(ctx); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
 func (b *branch) fill(seed uint64, n int) {
 	mail := mailgen.New(seed, mailgen.Small())
 	start := time.Now().Add(-time.Duration(n) * time.Hour)
@@ -175,6 +185,7 @@ func TestExchangeOnlineInTrouble(t *testing.T) {
 			defer cancel()
 			for n := 1; len(b.box.Messages("inbox")) > 0; n++ {
 				b.once()
+				b.gone()
 				b.backOffPasses()
 				if ctx.Err() != nil {
 					t.Fatalf("after %d runs %d messages are left", n, len(b.box.Messages("inbox")))

@@ -40,8 +40,7 @@ func (c *Clients) Open(s Settings) (*Client, error) {
 	defer c.mu.Unlock()
 	key := s.key()
 	if client := c.byKey[key]; client != nil {
-		client.users++
-		client.conns.use(true)
+		client.take()
 		return client, nil
 	}
 	client, err := newClient(c, s)
@@ -59,8 +58,14 @@ func (c *Clients) Open(s Settings) (*Client, error) {
 		}
 	}
 	c.byKey[key] = client
-	client.users++
+	client.take()
 	return client, nil
+}
+
+// take counts one more who uses the client. The caller holds clients.mu.
+func (c *Client) take() {
+	c.users++
+	c.conns.use(true)
 }
 
 // lane returns that of the application and mailbox, which outlives every client.

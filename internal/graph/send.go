@@ -57,7 +57,6 @@ func (m *Mailbox) send(req *http.Request) (*http.Response, error) {
 		if err == nil {
 			return resp, nil
 		}
-		t.done()
 		var (
 			answer    *Error
 			throttled *ThrottledError
@@ -95,7 +94,8 @@ func (m *Mailbox) send(req *http.Request) (*http.Response, error) {
 // failure may be the message's own, and whoever asked for them decides.
 func isContent(req *http.Request) bool { return strings.HasSuffix(req.URL.Path, "/$value") }
 
-// once sends the request a single time, in its turn.
+// once sends the request a single time. It sees to it that the turn is given
+// back.
 func (m *Mailbox) once(req *http.Request, access string, t *turn) (*http.Response, error) {
 	// A request that is sent again needs its body again, and headers of its own.
 	r := req.Clone(req.Context())
@@ -103,7 +103,7 @@ func (m *Mailbox) once(req *http.Request, access string, t *turn) (*http.Respons
 		r.Body, _ = req.GetBody()
 	}
 	r.Header.Set("Authorization", "Bearer "+access)
-	resp, err := watched(m.rt, r, m.timeouts.Answer, m.timeouts.Silence)
+	resp, err := m.ask(r, t)
 	if err != nil {
 		return nil, m.settings.explainConn(m.host, err)
 	}
@@ -112,7 +112,9 @@ func (m *Mailbox) once(req *http.Request, access string, t *turn) (*http.Respons
 		resp.Body = &answerBody{ReadCloser: resp.Body, turn: t, mailbox: m}
 		return resp, nil
 	}
-	failure, err := m.readError(resp)
+	// Who comes next is to know first what this one was told.
+	defer t.done()
+	failure, err := m.readError(req.Context(), resp)
 	if err != nil {
 		return nil, err
 	}
@@ -124,11 +126,47 @@ func (m *Mailbox) once(req *http.Request, access string, t *turn) (*http.Respons
 	return nil, failure
 }
 
+// ask sends the request. The server is at work on it until it has answered,
+// whether or not anybody waits for that: if the context ends before, ask returns
+// at once, and the turn is given back when the answer comes, or the last use of
+// the client ends.
+func (c *Client) ask(req *http.Request, t *turn) (*http.Response, error) {
+	type answer struct {
+		resp *http.Response
+		err  error
+	}
+	asked := req.Context()
+	if asked.Err() != nil {
+		t.done()
+		return nil, context.Cause(asked)
+	}
+	came := make(chan answer, 1)
+	go func() {
+		resp, err := watched(asked, c.rt, req.WithContext(c.conns.lifetime()), c.timeouts.Answer, c.timeouts.Silence)
+		came <- answer{resp, err}
+	}()
+	select {
+	case a := <-came:
+		if a.err != nil {
+			t.done()
+		}
+		return a.resp, a.err
+	case <-asked.Done():
+	}
+	c.conns.left.Go(func() {
+		defer t.done()
+		if a := <-came; a.err == nil {
+			_ = a.resp.Body.Close() // nobody reads it
+		}
+	})
+	return nil, context.Cause(asked)
+}
+
 // readError reads the answer of a failure, whatever its form.
-func (m *Mailbox) readError(resp *http.Response) (*Error, error) {
+func (m *Mailbox) readError(ctx context.Context, resp *http.Response) (*Error, error) {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxError))
-	if err = errors.Join(err, resp.Body.Close()); err != nil && resp.Request.Context().Err() != nil {
-		return nil, context.Cause(resp.Request.Context())
+	if err = errors.Join(err, resp.Body.Close()); err != nil && ctx.Err() != nil {
+		return nil, context.Cause(ctx)
 	}
 	e := &Error{Status: resp.StatusCode, RequestID: clean(resp.Header.Get("request-id"))}
 	e.Date, _ = http.ParseTime(resp.Header.Get("Date"))

@@ -1,12 +1,15 @@
 package graph
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -202,6 +205,120 @@ func TestWaitsEnd(t *testing.T) {
 			t.Errorf("%d turns not given back", m.lane.inUse)
 		}
 	})
+}
+
+// TestLeftRequestsKeepTheirTurns: the server counts a request until it has
+// answered, whether or not anybody still waits for that.
+func TestLeftRequestsKeepTheirTurns(t *testing.T) {
+	const trip = 10 * time.Second
+	var busy, most atomic.Int32
+	inWorld(t, func(w http.ResponseWriter, r *http.Request) {
+		most.Store(max(most.Load(), busy.Add(1)))
+		select {
+		case <-time.After(trip):
+		case <-r.Context().Done():
+		}
+		busy.Add(-1)
+		fmt.Fprint(w, folderJSON)
+	}, func(t *testing.T, f *world, m *Mailbox) {
+		leave := func() {
+			t.Helper()
+			start := time.Now()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			var all sync.WaitGroup
+			for range 4 {
+				all.Go(func() {
+					if _, err := m.Folder(ctx, "inbox"); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
+						t.Errorf("whoever leaves is told %v after %v", err, time.Since(start))
+					}
+				})
+			}
+			all.Wait()
+		}
+		start := time.Now()
+		leave()
+		if _, err := m.Folder(t.Context(), "inbox"); err != nil || time.Since(start) != 2*trip || most.Load() != 4 {
+			t.Errorf("the next one: %v after %v, %d at once", err, time.Since(start), most.Load())
+		}
+		leave()
+		start = time.Now()
+		m.Close()
+		if m.lane.inUse != 0 || time.Since(start) > 0 {
+			t.Errorf("%d turns are not given back by the last use, which takes %v to end", m.lane.inUse, time.Since(start))
+		}
+		if _, err := m.clients.Open(settings()); err != nil { // which the end of the test closes
+			t.Error(err)
+		}
+	})
+}
+
+// TestServerIsTold: a turn is not given back before the server has been told that
+// the answer is not wanted any more.
+func TestServerIsTold(t *testing.T) {
+	var mu sync.Mutex
+	most, under := 0, make(map[*http.Request]bool)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		under[r] = true
+		now := 0
+		for r := range under {
+			if r.Context().Err() == nil {
+				now++
+			}
+		}
+		most = max(most, now)
+		mu.Unlock()
+		defer func() {
+			mu.Lock()
+			defer mu.Unlock()
+			delete(under, r)
+		}()
+		for piece := make([]byte, 16<<10); ; {
+			if _, err := w.Write(piece); err != nil {
+				return
+			}
+		}
+	}))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	host, f := strings.TrimPrefix(server.URL, "https://"), new(world)
+	c := f.open(t, new(Clients), settings())
+	c.rt = roundTrip(func(r *http.Request) (*http.Response, error) {
+		if r.URL.Host != c.host {
+			return f.RoundTrip(r)
+		}
+		r = r.Clone(r.Context())
+		r.URL.Host = host
+		return server.Client().Transport.RoundTrip(r)
+	})
+	m := c.Mailbox("a@example.com")
+	for n := range 500 {
+		ctx, cancel := context.WithCancel(t.Context())
+		content, err := m.Content(ctx, "AAMkMessage1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(content.Body, make([]byte, 100)); err != nil {
+			t.Fatal(err)
+		}
+		if n%2 == 0 {
+			cancel()
+			if _, err := io.Copy(io.Discard, content.Body); !errors.Is(err, context.Canceled) {
+				t.Errorf("after the end of the context: %v", err)
+			}
+		}
+		if err := content.Body.Close(); err != nil {
+			t.Error(err)
+		}
+		cancel()
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if most != 1 {
+		t.Errorf("%d at once, of requests one after the other", most)
+	}
 }
 
 // A slow reader is not a silent server.

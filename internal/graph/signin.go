@@ -95,7 +95,7 @@ func (a *authority) Do(req *http.Request) (*http.Response, error) {
 	}
 	*note = spoken{asked: note.asked, host: req.URL.Host}
 	client := &http.Client{CheckRedirect: noRedirect, Transport: roundTrip(func(req *http.Request) (*http.Response, error) {
-		return watched(a.rt, req, a.timeouts.SignIn, a.timeouts.Silence)
+		return watched(req.Context(), a.rt, req, a.timeouts.SignIn, a.timeouts.Silence)
 	})}
 	resp, err := client.Do(req)
 	if err != nil {

@@ -54,6 +54,8 @@ func (s *Server) serveEntra(w http.ResponseWriter, r *http.Request) {
 
 // answerEntra returns a body to answer, or a failure; neither if it has answered.
 func (s *Server) answerEntra(w http.ResponseWriter, r *http.Request, kind, tenant string, q *Request) (int, any, *SignInFailure) {
+	// Not under the mutex: it comes when whoever asks sends it.
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if kind == "" {
@@ -91,7 +93,6 @@ func (s *Server) answerEntra(w http.ResponseWriter, r *http.Request, kind, tenan
 		q.Illegal = "a token is had by POST"
 		return 0, nil, signInRefused(400, "invalid_request", 900561, "The endpoint only accepts POST requests. Received a %s request.", r.Method)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	if err == nil {
 		err = r.ParseForm()

@@ -53,9 +53,9 @@ func (s *Server) serveGraph(w http.ResponseWriter, r *http.Request) {
 	s.record(q)
 	s.mu.Unlock()
 	body, bodyProblem := readBody(r)
-	q.Body = string(body[:min(len(body), 64<<10)])
 
 	s.mu.Lock()
+	q.Body = string(body[:min(len(body), 64<<10)])
 	c := &call{s: s, q: q, raw: r.URL.RawQuery}
 	requestID := guid("request", s.options.Seed, q.Number)
 	clientID := r.Header.Get("client-request-id")
@@ -158,7 +158,7 @@ func (c *call) answer(r *http.Request, body []byte, bodyProblem *problem) (answe
 	if c.mailbox != nil {
 		c.q.Mailbox = c.mailbox.address
 		c.key = c.app.ID + " " + c.mailbox.address
-		if leave, p = s.admit(c.key, c.q); p != nil {
+		if leave, p = s.admit(r.Context(), c.key, c.q); p != nil {
 			return nil, leave, nil, p
 		}
 	}

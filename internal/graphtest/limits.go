@@ -2,6 +2,7 @@ package graphtest
 
 import (
 	"cmp"
+	"context"
 	"math"
 	"net/http"
 	"strconv"
@@ -41,8 +42,9 @@ type usage struct {
 }
 
 // admit takes a request to a mailbox in, or says why not. Whoever was admitted
-// calls leave afterwards. The caller holds the mutex.
-func (s *Server) admit(key string, q *Request) (leave func(), p *problem) {
+// calls leave afterwards. The request is under way until then, or until its client
+// has cut it off, which ends the context. The caller holds the mutex.
+func (s *Server) admit(ctx context.Context, key string, q *Request) (leave func(), p *problem) {
 	now := s.now()
 	u := s.usage[key]
 	if u == nil || now.Sub(u.begin) >= s.options.Limits.Window {
@@ -54,9 +56,18 @@ func (s *Server) admit(key string, q *Request) (leave func(), p *problem) {
 		s.usage[key] = u
 	}
 	u.requests++
-	s.running[key]++
-	s.most[key] = max(s.most[key], s.running[key])
-	leave = func() { s.running[key]-- }
+	if s.running[key] == nil {
+		s.running[key] = make(map[*Request]context.Context)
+	}
+	s.running[key][q] = ctx
+	leave = func() { delete(s.running[key], q) }
+	running := 0
+	for _, of := range s.running[key] {
+		if of.Err() == nil {
+			running++
+		}
+	}
+	s.most[key] = max(s.most[key], running)
 	switch {
 	case now.Before(u.until):
 		// Another request may have been on its way, the same one not.
@@ -66,7 +77,7 @@ func (s *Server) admit(key string, q *Request) (leave func(), p *problem) {
 		wait := u.begin.Add(s.options.Limits.Window).Sub(now)
 		s.tell(key, q, wait)
 		return leave, throttled("ApplicationThrottled", "Application is over its MailboxRequests limit.", wait)
-	case s.running[key] > s.options.Limits.Concurrent:
+	case running > s.options.Limits.Concurrent:
 		return leave, refuse(http.StatusTooManyRequests, "ApplicationThrottled", "Application is over its MailboxConcurrency limit.")
 	}
 	return leave, nil

@@ -2,8 +2,13 @@ package graphtest_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -39,6 +44,128 @@ func TestConcurrency(t *testing.T) {
 	}
 	if most := s.MaxConcurrency(); most != 5 {
 		t.Errorf("%d requests at a time", most)
+	}
+}
+
+// stuck is an answer that is not taken until it is released.
+type stuck struct {
+	*httptest.ResponseRecorder
+	began, release chan struct{}
+}
+
+func (s *stuck) Write(p []byte) (int, error) {
+	close(s.began)
+	<-s.release
+	return len(p), nil
+}
+
+// A request that its client has cut off is under way no longer, even while the
+// server is still at work on it.
+func TestConcurrencyOfCut(t *testing.T) {
+	s := graphtest.Start(t, graphtest.Options{})
+	s.AddMailbox(address, graphtest.MailboxOptions{})
+	token := signedIn(t, s).token
+	var all sync.WaitGroup
+	defer all.Wait()
+	release := make(chan struct{})
+	defer close(release)
+	ask := func() (status int, cut context.CancelFunc) {
+		ctx, cut := context.WithCancel(t.Context())
+		t.Cleanup(cut)
+		r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/v1.0/users/"+address+"/mailFolders", nil)
+		r.Header.Set("Authorization", "Bearer "+token)
+		w := &stuck{httptest.NewRecorder(), make(chan struct{}), release}
+		all.Go(func() { s.ServeHTTP(w, r) })
+		<-w.began
+		return w.Code, cut
+	}
+	var cuts []context.CancelFunc
+	for n := range 6 {
+		status, cut := ask()
+		cuts = append(cuts, cut)
+		if n >= 3 {
+			cuts[n-3]()
+		}
+		if status != 200 || s.MaxConcurrency() != min(n+1, 4) {
+			t.Fatalf("request %d: status %d, %d at a time", n, status, s.MaxConcurrency())
+		}
+	}
+	if status, _ := ask(); status != 200 || s.MaxConcurrency() != 4 {
+		t.Errorf("the fourth: status %d, %d at a time", status, s.MaxConcurrency())
+	}
+	if status, _ := ask(); status != 429 || s.MaxConcurrency() != 5 {
+		t.Errorf("the fifth: status %d, %d at a time", status, s.MaxConcurrency())
+	}
+}
+
+// line is the connections of a client, which end all at once.
+type line struct {
+	mu    sync.Mutex
+	conns []net.Conn
+	ended bool
+}
+
+func (l *line) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, network, address)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err == nil && l.ended {
+		conn.Close()
+		return nil, net.ErrClosed
+	}
+	l.conns = append(l.conns, conn)
+	return conn, err
+}
+
+func (l *line) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ended = true
+	for _, conn := range l.conns {
+		conn.Close()
+	}
+}
+
+// Of a client that has gone nothing comes later.
+func TestWaitGone(t *testing.T) {
+	s := graphtest.Start(t, graphtest.Options{Limits: graphtest.Limits{Requests: 1 << 20}})
+	m := s.AddMailbox(address, graphtest.MailboxOptions{})
+	large := append(sample(1), bytes.Repeat([]byte("0123456789abcdef\r\n"), 1<<16)...)
+	item := m.Deliver("Inbox", graphtest.Mail{Raw: large, Verbatim: true})
+	for range 30 {
+		c, l := newClient(t, s), new(line)
+		c.http.Transport.(*http.Transport).DialContext = l.dial
+		_, body := c.signIn(nil)
+		c.token, _ = body["access_token"].(string)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := s.WaitGone(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("with a connection that is open: %v", err)
+		}
+		s.Forget()
+		var running sync.WaitGroup
+		for range 4 {
+			running.Go(func() {
+				resp, err := c.send(http.MethodGet, "messages/"+item.ID+"/$value", nil)
+				if err != nil {
+					return // the connection has ended before
+				}
+				_, _ = io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
+			})
+		}
+		for len(s.Requests()) == 0 {
+			runtime.Gosched()
+		}
+		l.end()
+		if err := s.WaitGone(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		before := len(s.Requests())
+		running.Wait()
+		if after := len(s.Requests()); after != before {
+			t.Errorf("%d requests came later", after-before)
+		}
 	}
 }
 

@@ -98,7 +98,7 @@ func (s *Server) Violations() []Request {
 }
 
 // MaxConcurrency is the most requests that there were at a time from one
-// application for one mailbox.
+// application for one mailbox: neither answered whole nor cut off by the client.
 func (s *Server) MaxConcurrency() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

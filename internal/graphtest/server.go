@@ -61,14 +61,15 @@ type Server struct {
 	end  context.CancelFunc
 
 	mu        sync.Mutex
-	handling  int             // requests
-	handled   *sync.Cond      // under mu, once there are fewer
-	apps      map[string]*App // by client id
+	handling  int               // requests
+	conns     map[net.Conn]bool // that are open
+	fewer     *sync.Cond        // under mu, once there are fewer of these
+	apps      map[string]*App   // by client id
 	mailboxes []*Mailbox
 	log       []*Request
 	received  int
-	running   map[string]int // requests under way by application and mailbox
-	most      map[string]int // the most of them there were
+	running   map[string]map[*Request]context.Context // requests under way by application and mailbox
+	most      map[string]int                          // the most of them there were
 	usage     map[string]*usage
 	faults    faultState
 	entra     entraState
@@ -88,9 +89,10 @@ func Run(options Options) (*Server, error) {
 	options.Limits = options.Limits.withDefaults()
 	s := &Server{
 		options: options, model: facts(), served: make(chan error, 1),
-		apps: make(map[string]*App), running: make(map[string]int), most: make(map[string]int), usage: make(map[string]*usage),
+		apps: make(map[string]*App), running: make(map[string]map[*Request]context.Context), most: make(map[string]int), usage: make(map[string]*usage),
+		conns: make(map[net.Conn]bool),
 	}
-	s.handled = sync.NewCond(&s.mu)
+	s.fewer = sync.NewCond(&s.mu)
 	if err := s.start(); err != nil {
 		return nil, fmt.Errorf("start Graph server: %w", err)
 	}
@@ -125,7 +127,7 @@ func (s *Server) start() error {
 	}
 	s.stop, s.end = context.WithCancel(context.Background())
 	s.http = &http.Server{
-		Handler: s, TLSConfig: config, ReadHeaderTimeout: time.Minute,
+		Handler: s, TLSConfig: config, ReadHeaderTimeout: time.Minute, ConnState: s.connState,
 		// What clients do wrong with TLS is for the test to see at the client.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
@@ -147,9 +149,45 @@ func (s *Server) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.handling > 0 {
-		s.handled.Wait()
+		s.fewer.Wait()
 	}
 	return err
+}
+
+// connState keeps account of the connections that are open.
+func (s *Server) connState(conn net.Conn, state http.ConnState) {
+	if state != http.StateNew && state != http.StateClosed {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if state == http.StateNew {
+		s.conns[conn] = true
+		return
+	}
+	delete(s.conns, conn)
+	s.fewer.Broadcast()
+}
+
+// WaitGone waits until all clients have closed their connections and no request
+// of theirs is being handled, or returns why the context has ended. What a client
+// that died has sent last comes to the server when that reads it, maybe later
+// than the first requests of the client's next life.
+func (s *Server) WaitGone(ctx context.Context) error {
+	defer context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.fewer.Broadcast()
+	})()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.conns) > 0 || s.handling > 0 {
+		if ctx.Err() != nil {
+			return fmt.Errorf("%d connections are open and %d requests under way: %w", len(s.conns), s.handling, context.Cause(ctx))
+		}
+		s.fewer.Wait()
+	}
+	return nil
 }
 
 // AuthorityURL is the authority host of Entra, GraphURL where Graph is, without
@@ -183,8 +221,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.handling--
-		s.handled.Broadcast()
+		s.fewer.Broadcast()
 	}()
+	if r.Context().Err() != nil {
+		return // it was cut off before anybody looked at it
+	}
 	w.Header().Set("Date", s.now().UTC().Format(http.TimeFormat))
 	first, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	switch first {
