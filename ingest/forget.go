@@ -93,7 +93,7 @@ func (e *Engine) Forget(ctx context.Context, id string) (ledger.Document, error)
 		return d, nil
 	}
 	if err := remover.Remove(ctx, d.ID, d.Location); err != nil {
-		return d, fmt.Errorf("%w; it will not be filed again, and is removed when this is tried again or postroom starts", err)
+		return d, fmt.Errorf("%w; it will not be filed again, and is removed when this is tried again or postroom starts", withRemedy(err))
 	}
 	gone := d
 	gone.Location = ""

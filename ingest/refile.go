@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"reflect"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -17,6 +19,7 @@ import (
 	"postroom/ingest/ledger"
 	"postroom/ingest/message"
 	"postroom/ingest/spool"
+	"postroom/internal/durable"
 	"postroom/sources"
 	"postroom/store"
 )
@@ -314,7 +317,7 @@ func (e *Engine) replace(ctx context.Context, repository refilable, m *mailbox, 
 		if cause == nil {
 			cause = errors.New("the repository has not replaced it")
 		}
-		return out, cause
+		return out, withRemedy(cause)
 	}
 	if cause != nil {
 		m.log.Warn("a document was filed anew, with an error", zap.String("document", d.ID[:12]), zap.Error(cause))
@@ -322,6 +325,20 @@ func (e *Engine) replace(ctx context.Context, repository refilable, m *mailbox, 
 	out.Location, out.Changed = now.Location, changed
 	m.log.Info("document filed anew", zap.String("document", d.ID[:12]), zap.String("location", now.Location), zap.Strings("changed", changed))
 	return out, nil
+}
+
+// withRemedy adds to an error of the repository what to do about it, for who has
+// given a command.
+func withRemedy(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w; let the user that postroom runs as write everywhere below the repository's path, and give the command again", err)
+	case errors.Is(err, syscall.EROFS):
+		return fmt.Errorf("%w; the file system of the repository is mounted read-only: mount it writable, and give the command again", err)
+	case durable.Full(err):
+		return fmt.Errorf("%w; free space on the disk of the repository, and give the command again", err)
+	}
+	return err
 }
 
 // anew makes the document once more, under the rules of now. Kept says that it
