@@ -61,7 +61,8 @@ type names struct {
 	list  []propertyName
 	index map[propertyName]uint16
 	guids []guid
-	full  bool // there were more than maxNames
+	full  bool   // there were more than maxNames
+	wide  []byte // of the last text
 	// fieldsFull is whether there were header fields past maxFieldNames.
 	fieldsFull bool
 }
@@ -174,13 +175,17 @@ type object struct {
 }
 
 func newObject(n *names, at *cfb.Storage) *object {
-	return &object{names: n, at: at, have: map[uint16]bool{}}
+	const usual = 32 // properties
+	return &object{names: n, at: at, have: make(map[uint16]bool, usual), entries: make([][16]byte, 0, usual)}
 }
 
-// readOnly has the properties that are computed from others.
-var readOnly = map[tag]bool{
-	pidTagHasAttachments: true, pidTagAccess: true, pidTagAccessLevel: true, pidTagStoreSupportMask: true,
-	pidTagObjectType: true, pidTagAttachSize: true, pidTagAttachNumber: true,
+// readOnly reports whether a property is computed from others.
+func (t tag) readOnly() bool {
+	switch t {
+	case pidTagHasAttachments, pidTagAccess, pidTagAccessLevel, pidTagStoreSupportMask, pidTagObjectType, pidTagAttachSize, pidTagAttachNumber:
+		return true
+	}
+	return false
 }
 
 func (o *object) entry(t tag, value uint64) {
@@ -192,7 +197,7 @@ func (o *object) entry(t tag, value uint64) {
 	}
 	o.have[t.id()] = true
 	flags := uint32(6) // readable and writable
-	if readOnly[t] {
+	if t.readOnly() {
 		flags = 2
 	}
 	var e [16]byte
@@ -238,7 +243,8 @@ func (o *object) text(t tag, s string) {
 
 // textOrEmpty sets a text. Outlook writes few that are empty.
 func (o *object) textOrEmpty(t tag, s string) {
-	b := encodeUTF16(strings.ReplaceAll(s, "\x00", ""))
+	b := appendWide(o.names.wide[:0], strings.ReplaceAll(s, "\x00", ""))
+	o.names.wide = b
 	o.put(t, "", b)
 	o.entry(t, uint64(len(b)+2)) // the size counts a terminator, which is not written
 }
@@ -356,6 +362,7 @@ func (o *object) finish(header []byte) error {
 	slices.SortFunc(o.entries, func(a, b [16]byte) int {
 		return int(int64(binary.LittleEndian.Uint32(a[:])) - int64(binary.LittleEndian.Uint32(b[:])))
 	})
+	header = slices.Grow(header, 16*len(o.entries))
 	for _, e := range o.entries {
 		header = append(header, e[:]...)
 	}
@@ -372,8 +379,9 @@ func streamName(t tag) string {
 }
 
 // encodeUTF16 returns a text in UTF-16LE; what is no UTF-8 in it is U+FFFD.
-func encodeUTF16(s string) []byte {
-	b := make([]byte, 0, 2*len(s))
+func encodeUTF16(s string) []byte { return appendWide(make([]byte, 0, 2*len(s)), s) }
+
+func appendWide(b []byte, s string) []byte {
 	for _, r := range s {
 		b = appendUTF16(b, r)
 	}
@@ -420,26 +428,55 @@ func (l *lineWriter) Write(p []byte) (int, error) {
 				return 0, err
 			}
 		}
-		n := min(len(p), (cap(l.buf)-len(l.buf))/2)
-		wide, i := l.buf[len(l.buf):len(l.buf)+2*n], 0
-		for ; i < n && p[i] >= ' ' && p[i] < utf8.RuneSelf; i++ {
-			wide[2*i], wide[2*i+1] = p[i], 0
-		}
-		if i > 0 {
+		if i := widen(l.buf[len(l.buf):cap(l.buf)], p); i > 0 {
 			l.buf = l.buf[:len(l.buf)+2*i]
 			l.cr = false
 			p = p[i:]
 			continue
 		}
-		if !utf8.FullRune(p) {
+		if len(p) < utf8.UTFMax && !utf8.FullRune(p) {
 			l.rest = append([]byte(nil), p...)
 			break
 		}
 		r, size := utf8.DecodeRune(p)
 		p = p[size:]
-		l.rune(r)
+		if at := len(l.buf); r >= utf8.RuneSelf && r < 0x10000 {
+			l.buf = l.buf[:at+2]
+			l.buf[at], l.buf[at+1] = byte(r), byte(r>>8)
+			l.cr = false
+		} else {
+			l.rune(r)
+		}
 	}
 	return n, nil
+}
+
+// widen writes what p begins with as UTF-16LE, as far as there is room, and it is
+// ASCII without control characters; it returns how many these are.
+func widen(to, p []byte) int {
+	const high, blanks = 0x8080808080808080, 0x2020202020202020
+	le := binary.LittleEndian
+	n := min(len(p), len(to)/2)
+	i := 0
+	for ; i+8 <= n; i += 8 {
+		v := le.Uint64(p[i:])
+		if (v|v-blanks)&high != 0 { // one is not below 0x80, or one below the blank
+			break
+		}
+		le.PutUint64(to[2*i:], spread(uint32(v)))
+		le.PutUint64(to[2*i+8:], spread(uint32(v>>32)))
+	}
+	for ; i < n && p[i] >= ' ' && p[i] < utf8.RuneSelf; i++ {
+		to[2*i], to[2*i+1] = p[i], 0
+	}
+	return i
+}
+
+// spread puts a zero after each byte.
+func spread(v uint32) uint64 {
+	w := uint64(v)
+	w = (w | w<<16) & 0x0000FFFF0000FFFF
+	return (w | w<<8) & 0x00FF00FF00FF00FF
 }
 
 func (l *lineWriter) rune(r rune) {
