@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"postroom/ingest/message"
+	"postroom/ingest/message/mapi"
 )
 
 // envelope sets the properties that header fields map to (MS-OXCMAIL 2.2.3.2).
@@ -156,7 +157,7 @@ func conversationIndex(h *message.Header, at time.Time) (index []byte, made bool
 	for _, name := range []string{"References", "In-Reply-To", "Message-ID"} {
 		if ids := h.MessageIDs(name); len(ids) > 0 {
 			var ft [8]byte
-			binary.BigEndian.PutUint64(ft[:], fileTime(at))
+			binary.BigEndian.PutUint64(ft[:], mapi.FileTime(at))
 			sum := sha256.Sum256([]byte(ids[0]))
 			b := append([]byte{1}, ft[1:6]...)
 			return append(b, sum[:16]...), true

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf16"
 	"unicode/utf8"
 
+	"postroom/ingest/message/mapi"
 	"postroom/ingest/message/tnef"
 	"postroom/ingest/outlook/cfb"
 )
@@ -126,7 +126,7 @@ func (n *names) write(root *cfb.Storage) error {
 		value, hash := name.lid, name.lid
 		if name.text != "" {
 			kind |= 1
-			b := encodeUTF16(name.text)
+			b := mapi.AppendUTF16(nil, name.text)
 			value, hash = uint32(len(texts)), checksum(b)
 			texts = le.AppendUint32(texts, uint32(len(b)))
 			texts = append(texts, b...)
@@ -219,19 +219,9 @@ func (o *object) bool(t tag, v bool) {
 
 // time sets a time; one that FILETIME has not is left out.
 func (o *object) time(t tag, v time.Time) {
-	if ft := fileTime(v); ft > 0 {
+	if ft := mapi.FileTime(v); ft > 0 {
 		o.entry(t, ft)
 	}
-}
-
-// fileTime returns a time as FILETIME (MS-DTYP 2.3.3), 0 if it has none for it.
-func fileTime(t time.Time) uint64 {
-	const epoch = 11644473600 // seconds from 1601 to 1970
-	s := t.Unix() + epoch
-	if t.IsZero() || s <= 0 || t.Year() > 9999 {
-		return 0
-	}
-	return uint64(s)*1e7 + uint64(t.Nanosecond()/100)
 }
 
 // text sets a text that is not empty.
@@ -243,7 +233,7 @@ func (o *object) text(t tag, s string) {
 
 // textOrEmpty sets a text. Outlook writes few that are empty.
 func (o *object) textOrEmpty(t tag, s string) {
-	b := appendWide(o.names.wide[:0], strings.ReplaceAll(s, "\x00", ""))
+	b := mapi.AppendUTF16(o.names.wide[:0], strings.ReplaceAll(s, "\x00", ""))
 	o.names.wide = b
 	o.put(t, "", b)
 	o.entry(t, uint64(len(b)+2)) // the size counts a terminator, which is not written
@@ -261,7 +251,7 @@ func (o *object) texts(t tag, list []string) {
 	}
 	var lengths []byte
 	for i, s := range list {
-		b := append(encodeUTF16(strings.ReplaceAll(s, "\x00", "")), 0, 0)
+		b := append(mapi.AppendUTF16(nil, strings.ReplaceAll(s, "\x00", "")), 0, 0)
 		lengths = binary.LittleEndian.AppendUint32(lengths, uint32(len(b)))
 		o.put(t, fmt.Sprintf("-%08X", i), b)
 	}
@@ -378,24 +368,6 @@ func streamName(t tag) string {
 	return string(name[:])
 }
 
-// encodeUTF16 returns a text in UTF-16LE; what is no UTF-8 in it is U+FFFD.
-func encodeUTF16(s string) []byte { return appendWide(make([]byte, 0, 2*len(s)), s) }
-
-func appendWide(b []byte, s string) []byte {
-	for _, r := range s {
-		b = appendUTF16(b, r)
-	}
-	return b
-}
-
-func appendUTF16(b []byte, r rune) []byte {
-	if r < 0x10000 {
-		return append(b, byte(r), byte(r>>8))
-	}
-	hi, lo := utf16.EncodeRune(r)
-	return append(b, byte(hi), byte(hi>>8), byte(lo), byte(lo>>8))
-}
-
 // lineWriter writes UTF-8 as UTF-16LE with the line ends CR LF. NUL is left out.
 type lineWriter struct {
 	w       io.Writer
@@ -487,7 +459,7 @@ func (l *lineWriter) rune(r rune) {
 	case r == '\r' || r == '\n':
 		l.buf = append(l.buf, '\r', 0, '\n', 0)
 	default:
-		l.buf = appendUTF16(l.buf, r)
+		l.buf = mapi.AppendRune(l.buf, r)
 	}
 	l.cr = r == '\r'
 }

@@ -685,7 +685,7 @@ func (c *converter) attachTNEF(parent *object, n int, t *tnef.Message, a *tnef.A
 			if err != nil {
 				return err
 			}
-			return c.copyStorage(s, f.Root, 0)
+			return copyStorage(c.ctx, s, f.Root, 0)
 		})
 		o.tagOf(a.Properties, storageTag)
 	case data.Size() == 0 && a.Path != "" && a.Method != tnef.MethodFile:
@@ -746,47 +746,5 @@ func (c *converter) readableOLE(v tnef.Value) bool {
 		return false
 	}
 	w := cfb.NewWriter(nowhere{})
-	return c.copyStorage(w.Root(), f.Root, 0) == nil && w.Close() == nil
-}
-
-// deepestStorage bounds storages within storages of an OLE object.
-const deepestStorage = 32
-
-var errNested = errors.New("storages are nested too deep")
-
-// copyStorage copies what is in a storage of another compound file.
-func (c *converter) copyStorage(to *cfb.Storage, from *cfb.Entry, depth int) error {
-	if depth > deepestStorage {
-		return errNested
-	}
-	to.SetClass(from.Class)
-	for _, e := range from.Entries {
-		if e.IsStorage() {
-			sub, err := to.Storage(e.Name)
-			if err == nil {
-				err = c.copyStorage(sub, e, depth+1)
-			}
-			if err != nil {
-				return err
-			}
-			continue
-		}
-		r, err := e.Open()
-		if err != nil {
-			return err
-		}
-		s, err := to.Stream(e.Name)
-		if err != nil {
-			return err
-		}
-		if n, err := io.Copy(stopper{c.ctx, s}, r); err != nil {
-			return err
-		} else if n < e.Size {
-			return io.ErrUnexpectedEOF
-		}
-		if err := s.Close(); err != nil {
-			return err
-		}
-	}
-	return nil
+	return copyStorage(c.ctx, w.Root(), f.Root, 0) == nil && w.Close() == nil
 }
