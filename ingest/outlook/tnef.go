@@ -93,6 +93,24 @@ func present(ps tnef.Properties, t tnef.Tag) bool {
 	return p != nil && p.Values[0].Size() > 0
 }
 
+// rich reports whether there is a text in HTML or RTF.
+func (w *winmail) rich() (bool, error) {
+	if w == nil {
+		return false, nil
+	}
+	if present(w.Properties, tnef.PidTagHTML) {
+		return true, nil
+	}
+	if !present(w.Properties, tnef.PidTagRtfCompressed) {
+		return false, nil
+	}
+	_, err := soundRTF(w.Properties.Get(tnef.PidTagRtfCompressed).Values[0])
+	if errors.Is(err, errDamagedRTF) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // openTNEF opens the TNEF that a part is. Why says what forbids to make use of it
 // (MS-OXCMAIL 2.2.3.8, step 4); the error is one of the raw bytes.
 func (c *converter) openTNEF(m *message.Message, h *message.Header, p *message.Part) (t *tnef.Message, why string, err error) {
