@@ -426,3 +426,20 @@ func TestMailOfCorpus(t *testing.T) {
 	}
 	t.Logf("%d messages, %d differ; exceptions: %v", n, bad, excepted)
 }
+
+// TestLongSubject: a long subject is the same after .msg and back, also where there
+// are no transport headers that have it.
+func TestLongSubject(t *testing.T) {
+	for _, word := range []string{"word ", "Wörter ", "x"} {
+		subject := strings.TrimSpace(strings.Repeat(word, 100_000/len([]rune(word))))
+		fold := strings.ReplaceAll(subject, " ", "\r\n ")
+		for _, head := range []string{"Subject: " + fold, "From: a@example.com\r\nSubject: " + fold + "\r\nDate: Thu, 1 Jan 2026 00:00:00 +0000"} {
+			b, _ := convert(t, []byte(head+"\r\n\r\ntext\r\n"), outlook.Options{})
+			is, report := back(t, b)
+			if got := read(t, is).Header.Text("Subject"); got != subject {
+				t.Errorf("a subject of %d bytes (%.10s) has %d, %v", len(subject), word, len(got), report.Losses)
+			}
+			wellFormed(t, is, report)
+		}
+	}
+}

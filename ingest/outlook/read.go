@@ -160,7 +160,8 @@ func decodeUTF16(b []byte) string { return strings.ReplaceAll(mapi.DecodeUTF16(b
 // Bounds of what is read of an object.
 const (
 	maxProperties = 1 << 16            // identifiers that there are
-	maxString     = 64 << 10           // bytes of a text that becomes a header field
+	maxString     = 64 << 10           // bytes of a text
+	maxField      = 4 << 20            // bytes of one that becomes a header field which may be long
 	maxHeaders    = 2*maxTransport + 2 // bytes of transport headers in UTF-16
 )
 
@@ -338,6 +339,9 @@ func (it *item) string(t tag, limit int64) string {
 
 // line returns a text as one line.
 func (it *item) line(t tag) string { return oneLine(it.string(t, maxString)) }
+
+// field returns a text that becomes a header field as one line.
+func (it *item) field(t tag) string { return oneLine(it.string(t, maxField)) }
 
 // bytes returns a binary value of at most limit bytes, nothing if it is longer.
 func (it *item) bytes(t tag, limit int64) []byte {
