@@ -19,7 +19,7 @@ import (
 // TestCorpus reads real and damaged mail of others.
 func TestCorpus(t *testing.T) {
 	messages, parts := 0, 0
-	for _, a := range corpus.Read(t) {
+	for _, a := range corpus.Need(t) {
 		for _, mail := range a.Mail {
 			raw := mail.Raw
 			messages++
@@ -34,6 +34,9 @@ func TestCorpus(t *testing.T) {
 				}
 			})
 		}
+	}
+	if messages == 0 || parts < messages {
+		t.Error("nothing was read")
 	}
 	t.Logf("%d messages, %d parts", messages, parts)
 }

@@ -20,6 +20,9 @@ type decoder struct {
 	sent  int
 	done  bool
 	base  *base64Decoder // of base64
+	// bulk appends what lines decode to that are whole and as most are, if it can; and
+	// how much of lines that is.
+	bulk func(out, lines []byte) (_ []byte, used int)
 
 	block *[]byte // that out was; nil once it was released
 }
@@ -104,9 +107,9 @@ func (d *decoder) more() error {
 	}
 	// Small lines are put together, so that a Read is worth its call.
 	for !d.done && len(d.out) < atOnce && d.lines.pos < d.lines.end {
-		if d.base != nil && !d.lines.mid && d.base.regular() {
+		if d.bulk != nil && !d.lines.mid {
 			used := 0
-			d.out, used = d.base.bulk(d.out, d.lines.buf[d.lines.pos:d.lines.end])
+			d.out, used = d.bulk(d.out, d.lines.buf[d.lines.pos:d.lines.end])
 			if d.lines.pos += used; used > 0 {
 				continue
 			}
@@ -135,9 +138,10 @@ func newDecoder(ctx context.Context, r io.Reader, e Encoding) io.Reader {
 	switch e {
 	case Base64:
 		d.base = &base64Decoder{out: &d.out}
-		d.step, d.flush = d.base.line, d.base.flush
+		d.step, d.flush, d.bulk = d.base.line, d.base.flush, d.base.bulk
 	case QuotedPrintable:
-		d.step = (&quotedDecoder{out: &d.out}).line
+		q := &quotedDecoder{out: &d.out}
+		d.step, d.bulk = q.line, q.bulk
 	case UUEncode:
 		d.step = (&uuDecoder{out: &d.out}).line
 	case BinHex:
@@ -284,6 +288,9 @@ func (d *base64Decoder) regular() bool {
 // base64, until there is enough at once. It leaves alone what may be at the end of
 // lines. Used is how much of lines it took.
 func (d *base64Decoder) bulk(out, lines []byte) (_ []byte, used int) {
+	if !d.regular() {
+		return out, 0
+	}
 	const invalid = 1 << 31
 	a, b, c, e := &base64Unit[0], &base64Unit[1], &base64Unit[2], &base64Unit[3]
 	for len(out) < atOnce && len(lines) > d.full+2 {
@@ -420,7 +427,7 @@ func (d *quotedDecoder) line(f *fragment) bool {
 		return false
 	}
 	// White space at the end was added on the way (RFC 2045 6.7 rule 3).
-	line = bytes.TrimRight(line, " \t")
+	line = trimBlanks(line)
 	if n := len(line); n > 0 && line[n-1] == '=' {
 		d.text(line[:n-1])
 		return false
@@ -430,23 +437,65 @@ func (d *quotedDecoder) line(f *fragment) bool {
 	return false
 }
 
-func (d *quotedDecoder) text(b []byte) {
+// trimBlanks returns a line without the blanks at its end.
+func trimBlanks(line []byte) []byte {
+	n := len(line)
+	for n > 0 && (line[n-1] == ' ' || line[n-1] == '\t') {
+		n--
+	}
+	return line[:n]
+}
+
+func (d *quotedDecoder) text(b []byte) { *d.out = appendQuoted(*d.out, b) }
+
+// bulk decodes lines that end with LF or CR LF and have no other CR.
+func (d *quotedDecoder) bulk(out, lines []byte) (_ []byte, used int) {
+	for len(d.held) == 0 && len(out) < atOnce {
+		rest := lines[used:]
+		lf := bytes.IndexByte(rest, '\n')
+		if lf < 0 {
+			break
+		}
+		end := lf
+		if end > 0 && rest[end-1] == '\r' {
+			end--
+		}
+		if bytes.IndexByte(rest[:end], '\r') >= 0 {
+			break
+		}
+		line := trimBlanks(rest[:end])
+		if n := len(line); n > 0 && line[n-1] == '=' {
+			out = appendQuoted(out, line[:n-1])
+		} else {
+			out = append(appendQuoted(out, line), rest[end:lf+1]...)
+		}
+		used += lf + 1
+	}
+	return out, used
+}
+
+// appendQuoted decodes what is within a line.
+func appendQuoted(out, b []byte) []byte {
 	for {
 		i := bytes.IndexByte(b, '=')
 		if i < 0 {
-			*d.out = append(*d.out, b...)
-			return
+			return append(out, b...)
 		}
-		*d.out = append(*d.out, b[:i]...)
-		if i+2 < len(b) {
-			if c, ok := unhex(b[i+1], b[i+2]); ok {
-				*d.out = append(*d.out, c)
-				b = b[i+3:]
-				continue
+		out = append(out, b[:i]...)
+		b = b[i:]
+		// Encoded bytes often follow each other.
+		for len(b) > 2 && b[0] == '=' {
+			c, ok := unhex(b[1], b[2])
+			if !ok {
+				break
 			}
+			out = append(out, c)
+			b = b[3:]
 		}
-		*d.out = append(*d.out, '=')
-		b = b[i+1:]
+		if len(b) > 0 && b[0] == '=' {
+			out = append(out, '=')
+			b = b[1:]
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package message
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 )
@@ -140,6 +141,10 @@ func TestReferences(t *testing.T) {
 		{"without quotes", "", `<img src=cid:a@b>`, "a@b"},
 		{"percent-encoded", "", `<img src="cid:a%40b">`, "a@b"},
 		{"entities", "", `<img src="cid:a&#64;b">`, "a@b"},
+		{"entities in the scheme", "", `<img src="c&#105;&#x64;&colon;a&#64;b"><img src=&#67;ID:c>`, "a@b c"},
+		{"another scheme with entities", "", `<img src="&#120;cid&colon;a@b">cid&amp;colon;c`, ""},
+		{"blanks", "", `<img src=" cid:d e">`, "d e"},
+		{"blanks without quotes", "", `<img src=cid:d e>`, ""},
 		{"style sheet", "", `<td style="background:url(cid:a@b)"><td style="background: url('cid:c')">`, "a@b c"},
 		{"spaces", "", "<img src =\r\n \"cid:a@b\">", "a@b"},
 		{"another", "", `<img src="cid:a@bc">`, ""},
@@ -150,7 +155,7 @@ func TestReferences(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := mustRead(t, "Content-Type: text/html\r\n"+tt.header+"\r\n"+tt.html, Limits{})
-			parts := []*Part{{ContentID: "a@b"}, {ContentID: "c"}, {Location: "http://example.com/x.png"}}
+			parts := []*Part{{ContentID: "a@b"}, {ContentID: "c"}, {ContentID: "d e"}, {Location: "http://example.com/x.png"}}
 			refs, err := m.References(&m.Part, parts)
 			if err != nil {
 				t.Fatal(err)
@@ -175,6 +180,48 @@ func TestReferences(t *testing.T) {
 	part := &Part{ContentID: "c"}
 	if refs, err := m.References(&m.Part, []*Part{part}); err != nil || !refs[part] {
 		t.Errorf("in UTF-16: %v, %v", refs, err)
+	}
+}
+
+// TestReferencesOfLongText has references wherever what is looked at together may
+// begin or end.
+func TestReferencesOfLongText(t *testing.T) {
+	for at := scanSize - maxReference - 200; at < scanSize+200; at += 7 {
+		html := strings.Repeat("x", at) + "<img src=\" cid:a b\">" + strings.Repeat("x", maxHeld) + "<img src=http://example.com/x.png>"
+		m := mustRead(t, "Content-Type: text/html\r\n\r\n"+html, Limits{})
+		parts := []*Part{{ContentID: "a b"}, {Location: "http://example.com/x.png"}, {ContentID: "b"}}
+		refs, err := m.References(&m.Part, parts)
+		if err != nil || !refs[parts[0]] || !refs[parts[1]] || len(refs) != 2 {
+			t.Fatalf("at %d: %v, %v", at, refs, err)
+		}
+	}
+}
+
+// TestBorrow reads texts of messages that are borrowed, over and over.
+func TestBorrow(t *testing.T) {
+	for i := range 50 {
+		var raw, want strings.Builder
+		raw.WriteString("Content-Type: multipart/mixed; boundary=b\r\n\r\n")
+		for k := range maxLent + 3 {
+			text := strings.Repeat(string(rune('a'+(i+k)%26)), 1000*(k+1))
+			want.WriteString(text)
+			raw.WriteString("--b\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n" + text + "\r\n")
+		}
+		raw.WriteString("--b--\r\n")
+		m, release := mustRead(t, raw.String(), Limits{}).Borrow()
+		var all []io.Reader
+		for _, p := range m.Parts {
+			_, r, err := m.OpenText(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, r)
+		}
+		got, err := io.ReadAll(io.MultiReader(all...))
+		if err != nil || string(got) != want.String() {
+			t.Fatalf("%d bytes that are others, %v", len(got), err)
+		}
+		release()
 	}
 }
 

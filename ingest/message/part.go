@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"sync"
 	"sync/atomic"
 )
 
@@ -25,7 +26,29 @@ type Message struct {
 	raw  io.ReaderAt
 	sums sums
 	last atomic.Pointer[shortText] // the short text that was read last
+	lent *[]*shortText             // those that go back to where they were taken; nil if they do not
 }
+
+// Borrow returns the message, and its parts, for the use of one goroutine until it
+// calls release: what is held of texts is then used again for others, so nothing
+// that was opened of it may be read any more.
+func (m *Message) Borrow() (borrowed *Message, release func()) {
+	lent := loans.Get().(*[]*shortText)
+	borrowed = &Message{Part: m.Part, raw: m.raw, lent: lent}
+	return borrowed, func() {
+		borrowed.last.Store(nil)
+		for _, t := range *lent {
+			*t = shortText{buf: t.buf}
+			shortTexts.Put(t)
+		}
+		clear(*lent)
+		*lent = (*lent)[:0]
+		loans.Put(lent)
+	}
+}
+
+// loans are lists that are not in use.
+var loans = sync.Pool{New: func() any { return new([]*shortText) }}
 
 // Limits bound what Read keeps of hostile input. A zero field means the default.
 // Past a bound the rest is one leaf that is kept raw, with a note.

@@ -1,14 +1,12 @@
 package message
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"html"
 	"io"
 	"net/url"
 	"strings"
-	"sync"
 )
 
 // maxReference is the longest reference that is looked at.
@@ -18,144 +16,213 @@ const maxReference = 2 << 10
 // Content-ID (RFC 2392) or Content-Location (RFC 2557). It reads the HTML in its
 // charset, as a stream.
 func (m *Message) References(p *Part, parts []*Part) (map[*Part]bool, error) {
-	ids, locations := map[string]*Part{}, map[string]*Part{}
+	f := finder{ids: map[string]*Part{}, locations: map[string]*Part{}, found: map[*Part]bool{}}
 	for _, c := range parts {
-		if c.ContentID != "" && ids[c.ContentID] == nil {
-			ids[c.ContentID] = c
+		if c.ContentID != "" && f.ids[c.ContentID] == nil {
+			f.ids[c.ContentID] = c
 		}
-		if c.Location != "" && locations[c.Location] == nil {
-			locations[c.Location] = c
+		if c.Location != "" && f.locations[c.Location] == nil {
+			f.locations[c.Location] = c
 		}
 	}
-	found := map[*Part]bool{}
-	if len(ids)+len(locations) == 0 {
-		return found, nil
+	if len(f.ids)+len(f.locations) == 0 {
+		return f.found, nil
+	}
+	if p.Location != "" {
+		f.base, _ = url.Parse(p.Location)
+	}
+	short, err := m.short(p)
+	if err != nil {
+		return nil, err
+	}
+	if short != nil {
+		f.find(short.text, 0, len(short.text))
+		return f.found, nil
 	}
 	_, text, err := m.OpenText(p)
 	if err != nil {
 		return nil, err
 	}
-	base, _ := url.Parse(p.Location)
-	err = eachReference(text, func(raw []byte) {
-		id := len(raw) >= 4 && (raw[0]|0x20 == 'c' || raw[0] == '&')
-		if !id && len(locations) == 0 {
-			return
-		}
-		ref := html.UnescapeString(string(raw))
-		if hasPrefixFold(ref, "cid:") {
-			id := ref[len("cid:"):]
-			for _, id := range []string{id, unescapePercent(id), strings.Trim(unescapePercent(id), "<>")} {
-				if c := ids[id]; c != nil {
-					found[c] = true
-				}
-			}
-			return
-		}
-		if len(locations) == 0 {
-			return
-		}
-		if c := locations[ref]; c != nil {
-			found[c] = true
-		} else if base != nil && p.Location != "" {
-			if u, err := base.Parse(ref); err == nil {
-				if c := locations[u.String()]; c != nil {
-					found[c] = true
-				}
-			}
-		}
-	})
-	return found, err
+	return f.found, f.stream(text)
 }
 
-// eachReference calls f with what may be a URL in HTML: the values of attributes
-// and of url() in style sheets, and whatever begins with cid:.
-func eachReference(r io.Reader, f func([]byte)) error {
-	br := readers.Get().(*bufio.Reader)
-	defer func() {
-		br.Reset(nil)
-		readers.Put(br)
-	}()
-	br.Reset(r)
-	value := make([]byte, 0, maxReference)
-	var last [4]byte // the bytes before, in lower case
-	run := 0         // bytes to come of a value without quotes that was looked at
-	for {
-		// What cannot be the beginning of a reference is passed over at once.
-		if b, _ := br.Peek(br.Buffered()); len(b) > 4 {
-			n := 0
-			for n < len(b) && !beginsReference[b[n]] {
-				n++
-			}
-			if n >= 4 {
-				for i, c := range b[n-4 : n] {
-					last[i] = lower(c)
-				}
-				run = max(run-n, 0)
-				if _, err := br.Discard(n); err != nil {
-					return err
-				}
-			}
-		}
-		c, err := br.ReadByte()
-		if err != nil {
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			return err
-		}
-		last[0], last[1], last[2], last[3] = last[1], last[2], last[3], lower(c)
-		if run > 0 {
-			run--
-			continue
-		}
-		value = value[:0]
+// finder finds the parts that HTML refers to.
+type finder struct {
+	ids, locations map[string]*Part
+	base           *url.URL // of relative references; nil if there is none
+	found          map[*Part]bool
+}
+
+// beforeReference is how much of what stands before a reference is looked at.
+const beforeReference = 64
+
+// stream looks at all of r.
+func (f *finder) stream(r io.Reader) error {
+	block := blocks.Get().(*[scanSize]byte)
+	defer blocks.Put(block)
+	window := block[:]
+	for from, have := 0, 0; ; {
+		n, err := io.ReadFull(r, window[have:])
+		have += n
 		switch {
-		case string(last[:]) == "cid:":
-			value = append(value, "cid:"...)
-		case c == '=' || c == '(':
-		default:
-			continue
-		}
-		// The value is looked at, but not taken: there may be others in it.
-		b, err := br.Peek(maxReference)
-		if err != nil && !errors.Is(err, io.EOF) {
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			f.find(window[:have], from, have)
+			return nil
+		case err != nil:
 			return err
 		}
-		if len(value) == 0 {
-			for len(b) > 0 && (b[0] == ' ' || b[0] == '\n' || b[0] == '\r' || b[0] == '\t') {
-				b = b[1:]
-			}
-			if len(b) > 0 && (b[0] == '"' || b[0] == '\'') {
-				quote := b[0]
-				if end := bytes.IndexByte(b[1:], quote); end >= 0 {
-					f(bytes.TrimSpace(b[1 : 1+end]))
-				}
-				continue
-			}
+		to := have - maxReference - beforeReference
+		f.find(window[:have], from, to)
+		from, have = beforeReference, copy(window, window[to-beforeReference:have])
+	}
+}
+
+// find looks at what is marked as a reference between two offsets of b: it does
+// not read tags, as references are in styles, comments and damage too.
+func (f *finder) find(b []byte, from, to int) {
+	if len(f.ids) > 0 {
+		each(b, ':', from, to, f.afterColon)
+		each(b, '&', from, to, f.atEntity)
+	}
+	if len(f.locations) > 0 {
+		each(b, '=', from, to, f.value)
+		each(b, '(', from, to, f.value)
+	}
+}
+
+// each calls look with the offset of each such character, as far as it is not
+// within what look has taken, up to the offset that it returns.
+func each(b []byte, c byte, from, to int, look func(b []byte, i int) int) {
+	for from < to {
+		i := bytes.IndexByte(b[from:to], c)
+		if i < 0 {
+			return
 		}
-		end := 0
-		for end < len(b) && !endsReference[b[end]] {
-			end++
-		}
-		run = end
-		if end > 0 && end < maxReference {
-			f(append(value, b[:end]...))
+		from = max(look(b, from+i), from+i+1)
+	}
+}
+
+// afterColon looks at what may be a URL of the scheme cid.
+func (f *finder) afterColon(b []byte, i int) int {
+	if i < 3 || !hasPrefixFold(string(b[i-3:i]), "cid") {
+		return i
+	}
+	end := i + 1 + wordLen(b[i+1:])
+	f.id(b[i+1 : end])
+	// In quotes it may have blanks in it.
+	if quote, ok := quoteBefore(b[:i-3]); ok {
+		f.id(quoted(b[i+1:], quote))
+	}
+	return end
+}
+
+// atEntity looks at what may be such a URL with character references in its
+// scheme.
+func (f *finder) atEntity(b []byte, i int) int {
+	start := i
+	for start > 0 && i-start < 3 && isLetter(b[start-1]) {
+		start--
+	}
+	if start > 0 && !beforeValue[b[start-1]] {
+		return i
+	}
+	value := b[start:min(len(b), start+maxReference)]
+	if quote, ok := quoteBefore(b[:start]); ok {
+		value = quoted(value, quote)
+	} else {
+		value = value[:wordLen(value)]
+	}
+	const scheme = 64 // bytes that it may take
+	if !hasPrefixFold(html.UnescapeString(string(value[:min(len(value), scheme)])), "cid:") {
+		return i
+	}
+	f.id([]byte(html.UnescapeString(string(value))[len("cid:"):]))
+	return i
+}
+
+// value looks at what may be a URL: the value of an attribute, or of url() in a
+// style sheet.
+func (f *finder) value(b []byte, i int) int {
+	i++
+	for i < len(b) && isBlank(b[i]) {
+		i++
+	}
+	if i == len(b) {
+		return i
+	}
+	if q := b[i]; q == '"' || q == '\'' {
+		f.location(quoted(b[i+1:], q))
+		return i // there may be others in it
+	}
+	end := i + wordLen(b[i:])
+	f.location(b[i:end])
+	return end
+}
+
+// wordLen returns the length of the value without quotes that b begins with.
+func wordLen(b []byte) int {
+	n := 0
+	for n < len(b) && n < maxReference && !endsReference[b[n]] {
+		n++
+	}
+	return n
+}
+
+// quoted returns what is before a quote, nothing if that is not there.
+func quoted(b []byte, quote byte) []byte {
+	return bytes.TrimSpace(b[:max(bytes.IndexByte(b[:min(len(b), maxReference)], quote), 0)])
+}
+
+// quoteBefore returns the quote that b ends with, but for blanks.
+func quoteBefore(b []byte) (quote byte, ok bool) {
+	i := len(b)
+	for i > 0 && len(b)-i < beforeReference/2 && isBlank(b[i-1]) {
+		i--
+	}
+	if i == 0 || b[i-1] != '"' && b[i-1] != '\'' {
+		return 0, false
+	}
+	return b[i-1], true
+}
+
+// id takes what stands after cid:.
+func (f *finder) id(raw []byte) {
+	if len(raw) == 0 || len(raw) >= maxReference {
+		return
+	}
+	id := html.UnescapeString(string(raw))
+	for _, id := range []string{id, unescapePercent(id), strings.Trim(unescapePercent(id), "<>")} {
+		if c := f.ids[id]; c != nil {
+			f.found[c] = true
 		}
 	}
 }
 
-// readers are buffers that are not in use.
-var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 32<<10) }}
+func (f *finder) location(raw []byte) {
+	if len(raw) == 0 || len(raw) >= maxReference {
+		return
+	}
+	ref := html.UnescapeString(string(raw))
+	if c := f.locations[ref]; c != nil {
+		f.found[c] = true
+		return
+	}
+	if f.base == nil {
+		return
+	}
+	if u, err := f.base.Parse(ref); err == nil {
+		if c := f.locations[u.String()]; c != nil {
+			f.found[c] = true
+		}
+	}
+}
 
-// beginsReference has the bytes at which a reference is looked for.
-var beginsReference = [256]bool{'=': true, '(': true, ':': true}
+func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
+
+func isBlank(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
+
+// beforeValue has the bytes that a value stands after.
+var beforeValue = [256]bool{' ': true, '\t': true, '\r': true, '\n': true, '"': true, '\'': true, '=': true, '(': true}
 
 // endsReference has the bytes at which a value without quotes ends.
 var endsReference = [256]bool{' ': true, '\t': true, '\r': true, '\n': true, '"': true, '\'': true, '<': true, '>': true, ')': true}
-
-func lower(c byte) byte {
-	if 'A' <= c && c <= 'Z' {
-		return c + 'a' - 'A'
-	}
-	return c
-}

@@ -2,6 +2,7 @@ package message
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
 	"slices"
@@ -66,9 +67,13 @@ func (t *Text) cut(s string, limit int64) {
 // its charset is judged, and until another text is read.
 const maxHeld = 128 << 10
 
+// maxLent is how many such texts are held until a borrowed message is given back.
+const maxLent = 4
+
 // shortText is the content of a text part, and as UTF-8.
 type shortText struct {
 	part    *Part
+	buf     bytes.Buffer
 	content []byte
 	text    []byte
 	charset string
@@ -90,8 +95,8 @@ func (s *shortText) decoded() []byte {
 	return s.text
 }
 
-// held has the buffers for such texts that are not in use.
-var held = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+// shortTexts are those that are not in use.
+var shortTexts = sync.Pool{New: func() any { return &shortText{} }}
 
 // short returns the text of a part with a short body, nil if its content is not
 // short.
@@ -102,21 +107,26 @@ func (m *Message) short(p *Part) (*shortText, error) {
 	if last := m.last.Load(); last != nil && last.part == p {
 		return last, nil
 	}
-	b := held.Get().(*bytes.Buffer)
-	defer held.Put(b)
-	b.Reset()
-	if _, err := b.ReadFrom(io.LimitReader(m.openText(p), maxHeld+1)); err != nil {
+	t := shortTexts.Get().(*shortText)
+	t.buf.Reset()
+	if _, err := t.buf.ReadFrom(io.LimitReader(m.openText(p), maxHeld+1)); err != nil || t.buf.Len() > maxHeld {
+		shortTexts.Put(t)
 		return nil, err
-	}
-	if b.Len() > maxHeld {
-		return nil, nil
 	}
 	s := surveys.Get().(*survey)
 	defer surveys.Put(s)
 	s.reset()
-	s.Write(b.Bytes())
+	s.Write(t.buf.Bytes())
 	s.end()
-	t := &shortText{part: p, content: bytes.Clone(b.Bytes())}
+	if m.lent != nil && len(*m.lent) < maxLent {
+		t.content = t.buf.Bytes()
+		*m.lent = append(*m.lent, t)
+	} else {
+		content := bytes.Clone(t.buf.Bytes())
+		shortTexts.Put(t)
+		t = &shortText{content: content}
+	}
+	t.part = p
 	c := s.choose(p, &t.notes)
 	t.charset, t.text = c.name, t.content
 	if (s.high || !c.superset()) && (c.name != "utf-8" || s.broken) {
@@ -209,7 +219,7 @@ type survey struct {
 	sample []byte // from the first byte that is not ASCII on
 	high   bool   // there is one
 	broken bool   // it is not UTF-8
-	runes  int64  // characters of several bytes, while it is
+	runes  int    // characters of several bytes, while it is; at most manyRunes
 	tail   []byte // a character that is not complete yet
 }
 
@@ -224,13 +234,8 @@ func (s *survey) Write(b []byte) (int, error) {
 	}
 	at := 0
 	if !s.high {
-		at = len(b)
-		for i, c := range b {
-			if c >= 0x80 || c == 0x1b {
-				s.high, at = true, i
-				break
-			}
-		}
+		at = plainLen(b)
+		s.high = at < len(b)
 	}
 	if room := surveyed - len(s.sample); s.high && room > 0 {
 		s.sample = append(s.sample, b[at:min(at+room, len(b))]...)
@@ -274,11 +279,31 @@ func (s *survey) utf8(b []byte) {
 		s.broken = true
 		return
 	}
-	for _, c := range b[:cut] {
-		if c >= 0xc0 {
+	for i := 0; i < cut && s.runes < manyRunes; i++ {
+		if b[i] >= 0xc0 {
 			s.runes++
 		}
 	}
+}
+
+// manyRunes are so many characters of several bytes that they do not fit UTF-8 by
+// chance.
+const manyRunes = 4
+
+// plainLen returns how many bytes b begins with that are ASCII, and begin no
+// escape sequence.
+func plainLen(b []byte) int {
+	n := 0
+	for n+8 <= len(b) && binary.LittleEndian.Uint64(b[n:])&0x8080808080808080 == 0 {
+		n += 8
+	}
+	for n < len(b) && b[n] < 0x80 {
+		n++
+	}
+	if esc := bytes.IndexByte(b[:n], 0x1b); esc >= 0 {
+		return esc
+	}
+	return n
 }
 
 // end is called after the last byte.
@@ -361,7 +386,7 @@ func (s *survey) choose(p *Part, notes *[]string) *charset {
 		}
 		note(notes, "%.80s does not fit: read as %s", Decode(name), g.name)
 		return g
-	case c.single && c.name != "utf-8" && guess == "utf-8" && s.runes >= 4:
+	case c.single && c.name != "utf-8" && guess == "utf-8" && s.runes >= manyRunes:
 		note(notes, "%.80s does not fit: read as %s", Decode(name), g.name)
 		return g
 	case !c.single && c.name != "utf-8":

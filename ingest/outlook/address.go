@@ -6,10 +6,8 @@ import (
 	"strings"
 
 	"postroom/ingest/message"
+	"postroom/ingest/message/mapi"
 )
-
-// oneOffProvider identifies addresses that are in no address book.
-var oneOffProvider = guid{0x81, 0x2B, 0x1F, 0xA4, 0xBE, 0xA3, 0x10, 0x19, 0x9D, 0x6E, 0x00, 0xDD, 0x01, 0x0F, 0x54, 0x02}
 
 // displayName is the name of an address, or the address where it has none.
 func displayName(a message.Address) string {
@@ -29,13 +27,7 @@ func addressType(a message.Address) string {
 
 // oneOff returns the entry identifier of an address (MS-OXCDATA 2.2.5.1).
 func oneOff(a message.Address) []byte {
-	b := append(make([]byte, 4), oneOffProvider[:]...)
-	b = binary.LittleEndian.AppendUint32(b, 0x8001<<16) // version 0; in Unicode, no rich text
-	for _, s := range []string{displayName(a), addressType(a), a.Address} {
-		b = append(b, encodeUTF16(strings.ReplaceAll(s, "\x00", ""))...)
-		b = append(b, 0, 0)
-	}
-	return b
+	return mapi.OneOff{Name: displayName(a), Type: addressType(a), Address: a.Address}.Bytes()
 }
 
 // searchKey returns what an address is compared by.

@@ -105,8 +105,19 @@ func (c *converter) contents(m *message.Message, root *message.Part, place strin
 		c.lose(place, "%d attachments more than the %d that a message can have are in message.eml alone, which is the whole message", n-maxObjects+1, maxObjects)
 		files = append(files[:maxObjects-1], &file{part: root, m: m, mime: "message/rfc822", name: "message.eml", open: func() io.Reader { return m.Raw(root.Whole) }})
 	}
-	l.tnef, class, files, err = c.takeTNEF(m, root.Header, l, class, files, place)
-	return class, l, files, err
+	if l.tnef, class, files, err = c.takeTNEF(m, root.Header, l, class, files, place); err != nil {
+		return "", nil, nil, err
+	}
+	rich, err := l.tnef.rich()
+	if err != nil || !rich || !l.other() || slices.ContainsFunc(files, func(f *file) bool { return f.part == l.Other }) {
+		return class, l, files, err
+	}
+	if len(files) == maxObjects {
+		c.lose(place, "the text, which is %s, is left out, as winmail.dat has one that is shown: there is no room for a further attachment", l.Other.Type)
+		return class, l, files, nil
+	}
+	c.lose(place, "the text, which is %s, is an attachment, as winmail.dat has one that is shown", l.Other.Type)
+	return class, l, append(files, c.file(m, l.Other, place)), nil
 }
 
 // special names what is converted as ordinary mail although it is more.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 
 	"postroom/ingest/message"
@@ -231,13 +232,16 @@ func (c *converter) htmlPart(b *body, m *message.Message, p *message.Part, place
 		}
 		return true, nil
 	}
-	b.html = func(w io.Writer) error {
-		windows := false
-		_, err := io.Copy(&c1Finder{w: stopper{c.ctx, w}, found: &windows}, m.Open(p))
-		if b.page == 28591 && windows {
-			b.page = 1252
+	b.html = c.copier(func() (io.Reader, error) { return m.Open(p), nil })
+	if b.page == 28591 {
+		b.html = func(w io.Writer) error {
+			f := &c1Finder{w: stopper{c.ctx, w}}
+			_, err := io.Copy(f, m.Open(p))
+			if f.found {
+				b.page = 1252
+			}
+			return err
 		}
-		return err
 	}
 	return true, nil
 }
@@ -375,6 +379,12 @@ func open(m *message.Message, p *message.Part) (message.Text, io.Reader, error) 
 	if err != nil {
 		return t, nil, err
 	}
+	if short, ok := r.(*bytes.Reader); ok {
+		if short.Len() == 0 {
+			r = nil
+		}
+		return t, r, nil
+	}
 	b := bufio.NewReader(r)
 	if _, err := b.Peek(1); errors.Is(err, io.EOF) {
 		return t, nil, nil
@@ -388,18 +398,11 @@ func open(m *message.Message, p *message.Part) (message.Text, io.Reader, error) 
 // windows-1252 has letters and quotes: then that is what is meant.
 type c1Finder struct {
 	w     io.Writer
-	found *bool
+	found bool
 }
 
 func (f *c1Finder) Write(p []byte) (int, error) {
-	if !*f.found {
-		for _, b := range p {
-			if b >= 0x80 && b < 0xA0 {
-				*f.found = true
-				break
-			}
-		}
-	}
+	f.found = f.found || slices.ContainsFunc(p, func(b byte) bool { return b >= 0x80 && b < 0xA0 })
 	return f.w.Write(p)
 }
 
@@ -457,14 +460,15 @@ func (t *textWriter) text(b []byte) {
 		return
 	}
 	for len(b) > 0 {
-		n := 0
-		for n < len(b) && !isBlank(b[n]) {
-			n++
-		}
-		if n == 0 {
+		if isBlank(b[0]) {
 			t.space = true
 			b = b[1:]
 			continue
+		}
+		// Words with one blank between them are taken together.
+		n := 1
+		for n < len(b) && (!isBlank(b[n]) || b[n] == ' ' && n+1 < len(b) && !isBlank(b[n+1])) {
+			n++
 		}
 		t.word(b[:n])
 		b = b[n:]

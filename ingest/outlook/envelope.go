@@ -1,6 +1,7 @@
 package outlook
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
@@ -9,10 +10,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
 	"postroom/ingest/message"
+	"postroom/ingest/message/mapi"
 )
 
 // envelope sets the properties that header fields map to (MS-OXCMAIL 2.2.3.2).
@@ -154,7 +157,7 @@ func conversationIndex(h *message.Header, at time.Time) (index []byte, made bool
 	for _, name := range []string{"References", "In-Reply-To", "Message-ID"} {
 		if ids := h.MessageIDs(name); len(ids) > 0 {
 			var ft [8]byte
-			binary.BigEndian.PutUint64(ft[:], fileTime(at))
+			binary.BigEndian.PutUint64(ft[:], mapi.FileTime(at))
 			sum := sha256.Sum256([]byte(ids[0]))
 			b := append([]byte{1}, ft[1:6]...)
 			return append(b, sum[:16]...), true
@@ -302,13 +305,18 @@ func (c *converter) transport(o *object, m *message.Message, root *message.Part,
 	fits := func(f message.Field) bool { return !left(f.Name) && f.Range.Len() <= maxTransport }
 	write := func(w io.Writer) error {
 		l := newLineWriter(stopper{c.ctx, w})
+		src := newRangeReader(m)
+		defer src.release()
 		// What is between the fields is none of them; after the last may be some that the
 		// reader did not keep.
 		between := func(from, to int64) error {
+			if from >= to {
+				return nil
+			}
 			room := maxTransport - kept
 			const separator = 4
 			cut := to-from > room+separator
-			raw, err := io.ReadAll(io.LimitReader(m.Raw(message.Range{Start: from, End: max(from, to)}), room))
+			raw, err := src.read(message.Range{Start: from, End: min(to, from+room)})
 			if err != nil {
 				return err
 			}
@@ -359,11 +367,17 @@ func (c *converter) transport(o *object, m *message.Message, root *message.Part,
 				continue
 			}
 			kept += f.Range.Len()
-			raw, err := io.ReadAll(m.Raw(f.Range))
+			raw, err := src.read(f.Range)
 			if err != nil {
 				return err
 			}
-			if _, err := io.WriteString(l, strings.TrimRight(rawText(raw), "\r\n")+"\r\n"); err != nil {
+			if raw = bytes.TrimRight(raw, "\r\n"); !utf8.Valid(raw) {
+				raw = []byte(rawText(raw))
+			}
+			if _, err := l.Write(raw); err != nil {
+				return err
+			}
+			if _, err := io.WriteString(l, "\r\n"); err != nil {
 				return err
 			}
 		}
@@ -386,6 +400,41 @@ func (c *converter) transport(o *object, m *message.Message, root *message.Part,
 	if over {
 		c.lose(place, "the header is of more than %d MiB: what is after them is left out", maxTransport>>20)
 	}
+}
+
+// rangeReader reads ranges of a message that follow each other, together.
+type rangeReader struct {
+	m    *message.Message
+	r    *bufio.Reader
+	at   int64 // that r is at
+	last []byte
+}
+
+// rangeReaders are those that are not in use.
+var rangeReaders = sync.Pool{New: func() any { return &rangeReader{r: bufio.NewReader(nil)} }}
+
+func newRangeReader(m *message.Message) *rangeReader {
+	rr := rangeReaders.Get().(*rangeReader)
+	rr.m, rr.at = m, -1
+	return rr
+}
+
+// release gives the buffers back, after which nothing may be read.
+func (rr *rangeReader) release() {
+	rr.m = nil
+	rr.r.Reset(nil)
+	rangeReaders.Put(rr)
+}
+
+// read returns the bytes of a range, valid until the next read.
+func (rr *rangeReader) read(r message.Range) ([]byte, error) {
+	if r.Start != rr.at {
+		rr.r.Reset(rr.m.Raw(message.Range{Start: r.Start, End: rr.m.Whole.End}))
+	}
+	rr.last = slices.Grow(rr.last[:0], int(r.Len()))[:r.Len()]
+	_, err := io.ReadFull(rr.r, rr.last)
+	rr.at = r.End
+	return rr.last, err
 }
 
 // rawText returns raw bytes of a header as text.

@@ -14,26 +14,29 @@ import (
 // not longer is in memory while it is read.
 const longestTag = 256 << 10
 
-// pageBuffers are buffers for HTML that are not in use.
-var pageBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+// htmlReaders are those that are not in use.
+var htmlReaders = sync.Pool{New: func() any { return &htmlReader{} }}
 
 // htmlText writes HTML as plain text: its text with white space as a browser
 // shows it, a line for each block. What follows a tag that is too long is left
 // out; the HTML itself has it.
 func htmlText(w io.Writer, r io.Reader) error {
-	page := pageBuffers.Get().(*bytes.Buffer)
-	defer pageBuffers.Put(page)
-	page.Reset()
-	if _, err := page.ReadFrom(io.LimitReader(r, longestTag)); err != nil {
+	h := htmlReaders.Get().(*htmlReader)
+	defer func() {
+		*h = htmlReader{held: h.held, plain: h.plain, text: textWriter{buf: h.text.buf[:0]}}
+		htmlReaders.Put(h)
+	}()
+	h.text.w = w
+	h.held.Reset()
+	if _, err := h.held.ReadFrom(io.LimitReader(r, longestTag)); err != nil {
 		return err
 	}
-	h := htmlReader{text: textWriter{w: w}}
-	if page.Len() == longestTag {
-		if err := h.stream(io.MultiReader(page, r)); err != nil {
+	if h.held.Len() == longestTag {
+		if err := h.stream(io.MultiReader(&h.held, r)); err != nil {
 			return err
 		}
 	} else {
-		h.page(page.Bytes())
+		h.page(h.held.Bytes())
 	}
 	h.text.flush()
 	return h.text.err
@@ -44,6 +47,7 @@ type htmlReader struct {
 	text textWriter
 	skip atom.Atom // the element that is being passed over
 
+	held  bytes.Buffer
 	plain []byte // of unescape
 }
 
@@ -126,17 +130,23 @@ func (h *htmlReader) page(b []byte) {
 			if b[1] == '/' {
 				kind = html.EndTagToken
 			}
-			a := atom.Lookup(lower(name))
-			if kind == html.EndTagToken || a != atom.Template && !rawElements[a] {
+			a := element(name)
+			switch {
+			case kind == html.EndTagToken || a != atom.Template && !rawElements[a]:
 				h.tag(a, kind)
 				b = b[n:]
+				continue
+			case (a == atom.Style || a == atom.Title) && b[n-2] != '/':
+				h.tag(a, kind)
+				b = b[n:]
+				b = b[unshownLen(b, name):]
 				continue
 			}
 		}
 		z := html.NewTokenizer(bytes.NewReader(b))
 		more := h.token(z)
 		used := len(z.Raw())
-		if n > 0 && more && rawElements[atom.Lookup(lower(name))] {
+		if n > 0 && more && rawElements[element(name)] {
 			// The text in such an element, or its end tag.
 			more = h.token(z)
 			used += len(z.Raw())
@@ -154,14 +164,32 @@ var rawElements = map[atom.Atom]bool{
 	atom.Script: true, atom.Style: true, atom.Textarea: true, atom.Title: true, atom.Xmp: true,
 }
 
-// lower returns a name in lower case, in place.
-func lower(name []byte) []byte {
-	for i, c := range name {
-		if 'A' <= c && c <= 'Z' {
-			name[i] = c + 'a' - 'A'
+// unshownLen returns how much of b is in an element of that name, whose content has
+// no tags and is not shown.
+func unshownLen(b, name []byte) int {
+	for n := 0; ; n++ {
+		i := bytes.IndexByte(b[n:], '<')
+		if i < 0 {
+			return len(b)
+		}
+		n += i
+		end := n + len("</") + len(name)
+		if end < len(b) && b[n+1] == '/' && bytes.EqualFold(b[n+2:end], name) && (isBlank(b[end]) || b[end] == '/' || b[end] == '>') {
+			return n
 		}
 	}
-	return name
+}
+
+// element returns the element of that name, which is not longer than maxTagName.
+func element(name []byte) atom.Atom {
+	var lower [maxTagName]byte
+	for i, c := range name {
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		lower[i] = c
+	}
+	return atom.Lookup(lower[:len(name)])
 }
 
 // unescape returns a text with its line ends and character references as the

@@ -2,7 +2,6 @@ package outlook
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"path"
@@ -109,7 +108,7 @@ func (m *mailWriter) attachment(a *item, n int, place string, depth int, t *text
 		if path.Ext(f.name) == "" {
 			f.name = either(f.name, fmt.Sprintf("object%d", n+1)) + ".ole"
 		}
-		if err := saveStorage(io.Discard, object); err != nil {
+		if err := saveStorage(m.out.ctx, io.Discard, object); err != nil {
 			return nil, fmt.Errorf("%q: %w", f.name, err)
 		}
 		return m.storageFile(f, a, object), nil
@@ -312,7 +311,7 @@ func (m *mailWriter) storageFile(f *attached, a *item, e *cfb.Entry) *attached {
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
-				_ = stop.CloseWithError(saveStorage(stop, e)) // it is the error of r
+				_ = stop.CloseWithError(saveStorage(m.out.ctx, stop, e)) // it is the error of r
 			}()
 			err := encodeBase64(w, r)
 			_ = r.Close() // nothing more is read
@@ -321,85 +320,4 @@ func (m *mailWriter) storageFile(f *attached, a *item, e *cfb.Entry) *attached {
 		},
 	}
 	return f
-}
-
-// maxStorages is how deep storages are nested that are saved.
-const maxStorages = 64
-
-// saveStorage writes a storage as a compound file of its own. It is written twice:
-// the header, which comes first, is known at the end.
-func saveStorage(w io.Writer, e *cfb.Entry) error {
-	first := &sequence{}
-	if err := copyFile(first, e); err != nil {
-		return err
-	}
-	if _, err := w.Write(first.head); err != nil {
-		return err
-	}
-	return copyFile(&sequence{w: w, at: int64(len(first.head))}, e)
-}
-
-// sequence is a file that is written from one end to the other, but for its head.
-type sequence struct {
-	w    io.Writer
-	at   int64
-	head []byte
-}
-
-func (s *sequence) WriteAt(p []byte, off int64) (int, error) {
-	switch {
-	case off == 0:
-		s.head = append([]byte(nil), p...)
-		return len(p), nil
-	case s.w == nil:
-		return len(p), nil
-	case off != s.at:
-		return 0, errors.New("a compound file is not written in one pass")
-	}
-	n, err := s.w.Write(p)
-	s.at += int64(n)
-	return n, err
-}
-
-func copyFile(w io.WriterAt, e *cfb.Entry) error {
-	out := cfb.NewWriter(w)
-	out.Root().SetClass(e.Class)
-	if err := copyStorage(out.Root(), e, 0); err != nil {
-		return err
-	}
-	return out.Close()
-}
-
-func copyStorage(to *cfb.Storage, from *cfb.Entry, depth int) error {
-	if depth > maxStorages {
-		return &cfb.FormatError{What: fmt.Sprintf("storages are nested deeper than %d", maxStorages)}
-	}
-	for _, e := range from.Entries {
-		if e.IsStorage() {
-			sub, err := to.Storage(e.Name)
-			if err != nil {
-				return err
-			}
-			sub.SetClass(e.Class)
-			if err := copyStorage(sub, e, depth+1); err != nil {
-				return err
-			}
-			continue
-		}
-		r, err := e.Open()
-		if err != nil {
-			return err
-		}
-		s, err := to.Stream(e.Name)
-		if err != nil {
-			return err
-		}
-		if _, err := io.Copy(s, r); err != nil {
-			return err
-		}
-		if err := s.Close(); err != nil {
-			return err
-		}
-	}
-	return nil
 }

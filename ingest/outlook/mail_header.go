@@ -324,9 +324,9 @@ func (m *mailWriter) fields(it *item, place string, all bool) (out []field, err 
 	}
 
 	// 2.1.3.2
-	subject := it.line(pidTagSubject)
+	subject := it.field(pidTagSubject)
 	if subject == "" {
-		subject = oneLine(it.string(pidTagSubjectPrefix, maxString) + it.string(pidTagNormalizedSubject, maxString))
+		subject = oneLine(it.string(pidTagSubjectPrefix, maxString) + it.string(pidTagNormalizedSubject, maxField))
 	}
 	words("Subject", subject)
 	date := it.time(pidTagClientSubmitTime)
@@ -338,7 +338,7 @@ func (m *mailWriter) fields(it *item, place string, all bool) (out []field, err 
 	}
 	words("Message-ID", it.line(pidTagInternetMessageID))
 	words("In-Reply-To", it.line(pidTagInReplyToID))
-	words("References", it.line(pidTagInternetReferences))
+	words("References", it.field(pidTagInternetReferences))
 	switch v, _ := it.int32(pidTagImportance); {
 	case v == 2:
 		words("Importance", "High")
@@ -354,7 +354,7 @@ func (m *mailWriter) fields(it *item, place string, all bool) (out []field, err 
 	if !all {
 		return out, nil
 	}
-	words("Thread-Topic", it.line(pidTagConversationTopic))
+	words("Thread-Topic", it.field(pidTagConversationTopic))
 	if index := it.bytes(pidTagConversationIndex, 22+5*1000); len(index) > 0 {
 		add("Thread-Index", foldField("Thread-Index", chunks(base64.StdEncoding.EncodeToString(index), 60)))
 	}

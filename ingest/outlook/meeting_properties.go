@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"postroom/ingest/message"
+	"postroom/ingest/message/mapi"
 )
 
 // Property sets of appointments (MS-OXPROPS 1.3.2).
@@ -105,7 +106,7 @@ func (o *object) namedBool(name propertyName, v bool) {
 }
 
 func (o *object) namedTime(name propertyName, v time.Time) {
-	if fileTime(v) == 0 {
+	if mapi.FileTime(v) == 0 {
 		return
 	}
 	if t, ok := o.named(name, typeTime); ok {

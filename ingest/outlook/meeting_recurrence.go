@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"postroom/ingest/message/mapi"
 	"postroom/ingest/outlook/ical"
 )
 
@@ -455,7 +456,7 @@ func (s *recurrence) blob(start, end uint32) []byte {
 			text string
 		}{{overrideSubject, e.subject}, {overrideLocation, e.location}} {
 			if e.flags&t.flag != 0 {
-				wide := encodeUTF16(t.text)
+				wide := mapi.AppendUTF16(nil, t.text)
 				b = u16(b, uint16(len(wide)/2))
 				b = append(b, wide...)
 			}

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"postroom/ingest/message/mapi"
 	"postroom/ingest/outlook/ical"
 	"postroom/ingest/outlook/zoneinfo"
 )
@@ -120,7 +121,7 @@ const (
 // with one rule, that of all years.
 func (z *zone) definition(flags uint16) []byte {
 	le := binary.LittleEndian
-	name := encodeUTF16(z.name)
+	name := mapi.AppendUTF16(nil, z.name)
 	if len(name) > 2*260 {
 		name = name[:2*260]
 	}

@@ -134,6 +134,8 @@ func (c *converter) message(m *message.Message, root *message.Part, at *cfb.Stor
 	if err := c.ctx.Err(); err != nil {
 		return "", err
 	}
+	m, release := m.Borrow()
+	defer release()
 	o := newObject(&c.names, at)
 	h := root.Header
 	class, layout, files, err := c.contents(m, root, place)

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf16"
 	"unicode/utf8"
 
+	"postroom/ingest/message/mapi"
 	"postroom/ingest/message/tnef"
 	"postroom/ingest/outlook/cfb"
 )
@@ -61,7 +61,8 @@ type names struct {
 	list  []propertyName
 	index map[propertyName]uint16
 	guids []guid
-	full  bool // there were more than maxNames
+	full  bool   // there were more than maxNames
+	wide  []byte // of the last text
 	// fieldsFull is whether there were header fields past maxFieldNames.
 	fieldsFull bool
 }
@@ -125,7 +126,7 @@ func (n *names) write(root *cfb.Storage) error {
 		value, hash := name.lid, name.lid
 		if name.text != "" {
 			kind |= 1
-			b := encodeUTF16(name.text)
+			b := mapi.AppendUTF16(nil, name.text)
 			value, hash = uint32(len(texts)), checksum(b)
 			texts = le.AppendUint32(texts, uint32(len(b)))
 			texts = append(texts, b...)
@@ -174,13 +175,17 @@ type object struct {
 }
 
 func newObject(n *names, at *cfb.Storage) *object {
-	return &object{names: n, at: at, have: map[uint16]bool{}}
+	const usual = 32 // properties
+	return &object{names: n, at: at, have: make(map[uint16]bool, usual), entries: make([][16]byte, 0, usual)}
 }
 
-// readOnly has the properties that are computed from others.
-var readOnly = map[tag]bool{
-	pidTagHasAttachments: true, pidTagAccess: true, pidTagAccessLevel: true, pidTagStoreSupportMask: true,
-	pidTagObjectType: true, pidTagAttachSize: true, pidTagAttachNumber: true,
+// readOnly reports whether a property is computed from others.
+func (t tag) readOnly() bool {
+	switch t {
+	case pidTagHasAttachments, pidTagAccess, pidTagAccessLevel, pidTagStoreSupportMask, pidTagObjectType, pidTagAttachSize, pidTagAttachNumber:
+		return true
+	}
+	return false
 }
 
 func (o *object) entry(t tag, value uint64) {
@@ -192,7 +197,7 @@ func (o *object) entry(t tag, value uint64) {
 	}
 	o.have[t.id()] = true
 	flags := uint32(6) // readable and writable
-	if readOnly[t] {
+	if t.readOnly() {
 		flags = 2
 	}
 	var e [16]byte
@@ -214,19 +219,9 @@ func (o *object) bool(t tag, v bool) {
 
 // time sets a time; one that FILETIME has not is left out.
 func (o *object) time(t tag, v time.Time) {
-	if ft := fileTime(v); ft > 0 {
+	if ft := mapi.FileTime(v); ft > 0 {
 		o.entry(t, ft)
 	}
-}
-
-// fileTime returns a time as FILETIME (MS-DTYP 2.3.3), 0 if it has none for it.
-func fileTime(t time.Time) uint64 {
-	const epoch = 11644473600 // seconds from 1601 to 1970
-	s := t.Unix() + epoch
-	if t.IsZero() || s <= 0 || t.Year() > 9999 {
-		return 0
-	}
-	return uint64(s)*1e7 + uint64(t.Nanosecond()/100)
 }
 
 // text sets a text that is not empty.
@@ -238,7 +233,8 @@ func (o *object) text(t tag, s string) {
 
 // textOrEmpty sets a text. Outlook writes few that are empty.
 func (o *object) textOrEmpty(t tag, s string) {
-	b := encodeUTF16(strings.ReplaceAll(s, "\x00", ""))
+	b := mapi.AppendUTF16(o.names.wide[:0], strings.ReplaceAll(s, "\x00", ""))
+	o.names.wide = b
 	o.put(t, "", b)
 	o.entry(t, uint64(len(b)+2)) // the size counts a terminator, which is not written
 }
@@ -255,7 +251,7 @@ func (o *object) texts(t tag, list []string) {
 	}
 	var lengths []byte
 	for i, s := range list {
-		b := append(encodeUTF16(strings.ReplaceAll(s, "\x00", "")), 0, 0)
+		b := append(mapi.AppendUTF16(nil, strings.ReplaceAll(s, "\x00", "")), 0, 0)
 		lengths = binary.LittleEndian.AppendUint32(lengths, uint32(len(b)))
 		o.put(t, fmt.Sprintf("-%08X", i), b)
 	}
@@ -356,6 +352,7 @@ func (o *object) finish(header []byte) error {
 	slices.SortFunc(o.entries, func(a, b [16]byte) int {
 		return int(int64(binary.LittleEndian.Uint32(a[:])) - int64(binary.LittleEndian.Uint32(b[:])))
 	})
+	header = slices.Grow(header, 16*len(o.entries))
 	for _, e := range o.entries {
 		header = append(header, e[:]...)
 	}
@@ -369,23 +366,6 @@ func streamName(t tag) string {
 		name[len(prefix)+i] = digits[t>>(28-4*i)&0xF]
 	}
 	return string(name[:])
-}
-
-// encodeUTF16 returns a text in UTF-16LE; what is no UTF-8 in it is U+FFFD.
-func encodeUTF16(s string) []byte {
-	b := make([]byte, 0, 2*len(s))
-	for _, r := range s {
-		b = appendUTF16(b, r)
-	}
-	return b
-}
-
-func appendUTF16(b []byte, r rune) []byte {
-	if r < 0x10000 {
-		return append(b, byte(r), byte(r>>8))
-	}
-	hi, lo := utf16.EncodeRune(r)
-	return append(b, byte(hi), byte(hi>>8), byte(lo), byte(lo>>8))
 }
 
 // lineWriter writes UTF-8 as UTF-16LE with the line ends CR LF. NUL is left out.
@@ -420,26 +400,55 @@ func (l *lineWriter) Write(p []byte) (int, error) {
 				return 0, err
 			}
 		}
-		n := min(len(p), (cap(l.buf)-len(l.buf))/2)
-		wide, i := l.buf[len(l.buf):len(l.buf)+2*n], 0
-		for ; i < n && p[i] >= ' ' && p[i] < utf8.RuneSelf; i++ {
-			wide[2*i], wide[2*i+1] = p[i], 0
-		}
-		if i > 0 {
+		if i := widen(l.buf[len(l.buf):cap(l.buf)], p); i > 0 {
 			l.buf = l.buf[:len(l.buf)+2*i]
 			l.cr = false
 			p = p[i:]
 			continue
 		}
-		if !utf8.FullRune(p) {
+		if len(p) < utf8.UTFMax && !utf8.FullRune(p) {
 			l.rest = append([]byte(nil), p...)
 			break
 		}
 		r, size := utf8.DecodeRune(p)
 		p = p[size:]
-		l.rune(r)
+		if at := len(l.buf); r >= utf8.RuneSelf && r < 0x10000 {
+			l.buf = l.buf[:at+2]
+			l.buf[at], l.buf[at+1] = byte(r), byte(r>>8)
+			l.cr = false
+		} else {
+			l.rune(r)
+		}
 	}
 	return n, nil
+}
+
+// widen writes what p begins with as UTF-16LE, as far as there is room, and it is
+// ASCII without control characters; it returns how many these are.
+func widen(to, p []byte) int {
+	const high, blanks = 0x8080808080808080, 0x2020202020202020
+	le := binary.LittleEndian
+	n := min(len(p), len(to)/2)
+	i := 0
+	for ; i+8 <= n; i += 8 {
+		v := le.Uint64(p[i:])
+		if (v|v-blanks)&high != 0 { // one is not below 0x80, or one below the blank
+			break
+		}
+		le.PutUint64(to[2*i:], spread(uint32(v)))
+		le.PutUint64(to[2*i+8:], spread(uint32(v>>32)))
+	}
+	for ; i < n && p[i] >= ' ' && p[i] < utf8.RuneSelf; i++ {
+		to[2*i], to[2*i+1] = p[i], 0
+	}
+	return i
+}
+
+// spread puts a zero after each byte.
+func spread(v uint32) uint64 {
+	w := uint64(v)
+	w = (w | w<<16) & 0x0000FFFF0000FFFF
+	return (w | w<<8) & 0x00FF00FF00FF00FF
 }
 
 func (l *lineWriter) rune(r rune) {
@@ -450,7 +459,7 @@ func (l *lineWriter) rune(r rune) {
 	case r == '\r' || r == '\n':
 		l.buf = append(l.buf, '\r', 0, '\n', 0)
 	default:
-		l.buf = appendUTF16(l.buf, r)
+		l.buf = mapi.AppendRune(l.buf, r)
 	}
 	l.cr = r == '\r'
 }

@@ -9,9 +9,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf16"
 	"unicode/utf8"
 
+	"postroom/ingest/message/mapi"
 	"postroom/ingest/message/tnef/codepage"
 	"postroom/ingest/outlook/cfb"
 )
@@ -155,20 +155,13 @@ func readNames(s *cfb.Entry) (map[uint16]propertyName, error) {
 }
 
 // decodeUTF16 returns UTF-16LE as UTF-8, without NUL.
-func decodeUTF16(b []byte) string {
-	units := make([]uint16, 0, len(b)/2)
-	for ; len(b) >= 2; b = b[2:] {
-		if u := binary.LittleEndian.Uint16(b); u != 0 {
-			units = append(units, u)
-		}
-	}
-	return string(utf16.Decode(units))
-}
+func decodeUTF16(b []byte) string { return strings.ReplaceAll(mapi.DecodeUTF16(b), "\x00", "") }
 
 // Bounds of what is read of an object.
 const (
 	maxProperties = 1 << 16            // identifiers that there are
-	maxString     = 64 << 10           // bytes of a text that becomes a header field
+	maxString     = 64 << 10           // bytes of a text
+	maxField      = 4 << 20            // bytes of one that becomes a header field which may be long
 	maxHeaders    = 2*maxTransport + 2 // bytes of transport headers in UTF-16
 )
 
@@ -316,13 +309,7 @@ func (it *item) int32(t tag) (int32, bool) {
 func (it *item) bool(t tag) bool { return it.values[t]&0xFFFF != 0 }
 
 // time returns a time, zero if there is none.
-func (it *item) time(t tag) time.Time {
-	v := it.values[t]
-	if v == 0 || v > 2650467743990000000 { // the end of the year 9999
-		return time.Time{}
-	}
-	return time.Unix(int64(v/1e7)-11644473600, int64(v%1e7)*100).UTC()
-}
+func (it *item) time(t tag) time.Time { return mapi.Time(it.values[t]) }
 
 // string returns a text of at most limit bytes as it is stored, whichever of the
 // types of text it is in.
@@ -352,6 +339,9 @@ func (it *item) string(t tag, limit int64) string {
 
 // line returns a text as one line.
 func (it *item) line(t tag) string { return oneLine(it.string(t, maxString)) }
+
+// field returns a text that becomes a header field as one line.
+func (it *item) field(t tag) string { return oneLine(it.string(t, maxField)) }
 
 // bytes returns a binary value of at most limit bytes, nothing if it is longer.
 func (it *item) bytes(t tag, limit int64) []byte {
@@ -474,37 +464,13 @@ func isAddress(s string) bool {
 	return !strings.ContainsAny(s[:at], " \t\r\n<>,;()[]\"\\:")
 }
 
-// readOneOff reads the entry identifier of an address that is in no address book
-// (MS-OXCDATA 2.2.5.1).
+// readOneOff reads the entry identifier of an address that is in no address book.
 func readOneOff(b []byte, page codepage.ID) (a addressee, ok bool) {
-	if len(b) < 24 || guid(b[4:20]) != oneOffProvider {
-		return a, false
+	one, ok := mapi.ParseOneOff(b, page)
+	if a.name = oneLine(one.Name); strings.EqualFold(oneLine(one.Type), "SMTP") || isAddress(oneLine(one.Address)) {
+		a.email = oneLine(one.Address)
 	}
-	wide := binary.LittleEndian.Uint16(b[22:])&0x8000 != 0
-	b = b[24:]
-	var texts [3]string
-	for i := range texts {
-		if !wide {
-			n := slices.Index(b, 0)
-			if n < 0 {
-				n = len(b)
-			}
-			texts[i] = oneLine(codepage.DecodeLoose(page, b[:n]))
-			b = b[min(n+1, len(b)):]
-			continue
-		}
-		n := 0
-		for n+1 < len(b) && (b[n] != 0 || b[n+1] != 0) {
-			n += 2
-		}
-		texts[i] = oneLine(decodeUTF16(b[:n]))
-		b = b[min(n+2, len(b)):]
-	}
-	a.name = texts[0]
-	if strings.EqualFold(texts[1], "SMTP") || isAddress(texts[2]) {
-		a.email = texts[2]
-	}
-	return a, true
+	return a, ok
 }
 
 // readFlatEntries reads a FlatEntryList (MS-OXCDATA 2.3.3) of one-off entry

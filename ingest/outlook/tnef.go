@@ -93,6 +93,24 @@ func present(ps tnef.Properties, t tnef.Tag) bool {
 	return p != nil && p.Values[0].Size() > 0
 }
 
+// rich reports whether there is a text in HTML or RTF.
+func (w *winmail) rich() (bool, error) {
+	if w == nil {
+		return false, nil
+	}
+	if present(w.Properties, tnef.PidTagHTML) {
+		return true, nil
+	}
+	if !present(w.Properties, tnef.PidTagRtfCompressed) {
+		return false, nil
+	}
+	_, err := soundRTF(w.Properties.Get(tnef.PidTagRtfCompressed).Values[0])
+	if errors.Is(err, errDamagedRTF) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // openTNEF opens the TNEF that a part is. Why says what forbids to make use of it
 // (MS-OXCMAIL 2.2.3.8, step 4); the error is one of the raw bytes.
 func (c *converter) openTNEF(m *message.Message, h *message.Header, p *message.Part) (t *tnef.Message, why string, err error) {
@@ -685,7 +703,7 @@ func (c *converter) attachTNEF(parent *object, n int, t *tnef.Message, a *tnef.A
 			if err != nil {
 				return err
 			}
-			return c.copyStorage(s, f.Root, 0)
+			return copyStorage(c.ctx, s, f.Root, 0)
 		})
 		o.tagOf(a.Properties, storageTag)
 	case data.Size() == 0 && a.Path != "" && a.Method != tnef.MethodFile:
@@ -746,47 +764,5 @@ func (c *converter) readableOLE(v tnef.Value) bool {
 		return false
 	}
 	w := cfb.NewWriter(nowhere{})
-	return c.copyStorage(w.Root(), f.Root, 0) == nil && w.Close() == nil
-}
-
-// deepestStorage bounds storages within storages of an OLE object.
-const deepestStorage = 32
-
-var errNested = errors.New("storages are nested too deep")
-
-// copyStorage copies what is in a storage of another compound file.
-func (c *converter) copyStorage(to *cfb.Storage, from *cfb.Entry, depth int) error {
-	if depth > deepestStorage {
-		return errNested
-	}
-	to.SetClass(from.Class)
-	for _, e := range from.Entries {
-		if e.IsStorage() {
-			sub, err := to.Storage(e.Name)
-			if err == nil {
-				err = c.copyStorage(sub, e, depth+1)
-			}
-			if err != nil {
-				return err
-			}
-			continue
-		}
-		r, err := e.Open()
-		if err != nil {
-			return err
-		}
-		s, err := to.Stream(e.Name)
-		if err != nil {
-			return err
-		}
-		if n, err := io.Copy(stopper{c.ctx, s}, r); err != nil {
-			return err
-		} else if n < e.Size {
-			return io.ErrUnexpectedEOF
-		}
-		if err := s.Close(); err != nil {
-			return err
-		}
-	}
-	return nil
+	return copyStorage(c.ctx, w.Root(), f.Root, 0) == nil && w.Close() == nil
 }

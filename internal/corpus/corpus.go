@@ -26,9 +26,19 @@ type Mail struct {
 	Raw  []byte
 }
 
+// Need is Read for a test of nothing else, which is skipped if there is no corpus.
+func Need(t testing.TB) []Archive {
+	t.Helper()
+	all := Read(t)
+	if len(all) == 0 {
+		t.Skip("there is no corpus of mail: POSTROOM_CORPUS says where one is")
+	}
+	return all
+}
+
 // Read returns the archives (*.zip) in ../shared/corpus beside the repository, or
-// in the directory that POSTROOM_CORPUS names. Without them there is none, and
-// the log of the test says so.
+// in the directory that POSTROOM_CORPUS names. Without that directory there is
+// none, and the log of the test says so; one without archives is an error.
 func Read(t testing.TB) (all []Archive) {
 	t.Helper()
 	dir := os.Getenv("POSTROOM_CORPUS")
@@ -41,6 +51,9 @@ func Read(t testing.TB) (all []Archive) {
 		t.Fatal(err)
 	}
 	if len(files) == 0 {
+		if _, err := os.Stat(dir); err == nil || os.Getenv("POSTROOM_CORPUS") != "" {
+			t.Fatalf("no archive (*.zip) of mail in %s", dir)
+		}
 		t.Logf("no corpus of mail in %s: nothing read; POSTROOM_CORPUS says where one is", dir)
 	}
 	for _, file := range files {

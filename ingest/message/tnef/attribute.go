@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"postroom/ingest/message/mapi"
 )
 
 // An AttributeID has the type of an attribute's data in its upper 16 bits and the
@@ -119,7 +121,7 @@ func translate(a Attribute, class string) (Properties, error) {
 		}
 	case AttDateSent, AttDateRecd, AttDateModified, AttDateStart, AttDateEnd, AttAttachCreateDate, AttAttachModifyDate:
 		if t, ok := dtr(b); ok {
-			return one(dateAttributes[a.ID], binary.LittleEndian.AppendUint64(nil, toFileTime(t)))
+			return one(dateAttributes[a.ID], binary.LittleEndian.AppendUint64(nil, mapi.FileTime(t)))
 		}
 	case AttPriority:
 		// 1 is high, 3 low; importance counts the other way.

@@ -2,13 +2,13 @@ package tnef
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"time"
 
+	"postroom/ingest/message/mapi"
 	"postroom/ingest/message/tnef/codepage"
 	"postroom/ingest/message/tnef/rtf"
 )
@@ -335,13 +335,14 @@ func (c *collector) subject(ps Properties) string {
 // address puts together what properties say of a person.
 func (c *collector) address(ps Properties, name, kind, email, smtp, entry, search Tag) Address {
 	a := Address{Name: c.text(ps, name), Type: c.text(ps, kind), Email: c.text(ps, email), SMTP: c.text(ps, smtp)}
-	one, ok := oneOff(c.bytes(ps, entry), c.cp)
+	one, ok := mapi.ParseOneOff(c.bytes(ps, entry), c.cp)
+	ok = ok && one.Address != ""
 	if ok {
 		if a.Name == "" {
 			a.Name = one.Name
 		}
 		if a.Email == "" {
-			a.Type, a.Email = one.Type, one.Email
+			a.Type, a.Email = one.Type, one.Address
 		}
 	}
 	if a.Type == "" && strings.HasPrefix(strings.ToUpper(a.Email), "SMTP:") {
@@ -353,7 +354,7 @@ func (c *collector) address(ps Properties, name, kind, email, smtp, entry, searc
 		a.SMTP = a.Email
 	case a.SMTP != "":
 	case ok && strings.EqualFold(one.Type, "SMTP"):
-		a.SMTP = one.Email
+		a.SMTP = one.Address
 	default:
 		// Search keys are in upper case; better that than nothing.
 		if t, addr, ok := bytes.Cut(c.bytes(ps, search), []byte{':'}); ok && bytes.EqualFold(t, []byte("SMTP")) {
@@ -361,37 +362,6 @@ func (c *collector) address(ps Properties, name, kind, email, smtp, entry, searc
 		}
 	}
 	return a
-}
-
-// oneOffProvider marks the entry identifier of someone who is in no address book
-// (MS-OXCDATA 2.2.5.1).
-var oneOffProvider = []byte{0x81, 0x2B, 0x1F, 0xA4, 0xBE, 0xA3, 0x10, 0x19, 0x9D, 0x6E, 0x00, 0xDD, 0x01, 0x0F, 0x54, 0x02}
-
-// oneOff reads such an identifier: name, type and address, in UTF-16 if a flag
-// says so.
-func oneOff(b []byte, cp codepage.ID) (a Address, ok bool) {
-	const head = 24
-	if len(b) < head || !bytes.Equal(b[4:20], oneOffProvider) {
-		return a, false
-	}
-	wide := binary.LittleEndian.Uint16(b[22:])&0x8000 != 0
-	b = b[head:]
-	for _, s := range []*string{&a.Name, &a.Type, &a.Email} {
-		if wide {
-			n := 0
-			for n+1 < len(b) && (b[n] != 0 || b[n+1] != 0) {
-				n += 2
-			}
-			*s, b = decodeUTF16(b[:n]), b[min(n+2, len(b)):]
-			continue
-		}
-		n := bytes.IndexByte(b, 0)
-		if n < 0 {
-			n = len(b)
-		}
-		*s, b = codepage.DecodeLoose(cp, b[:n]), b[min(n+1, len(b)):]
-	}
-	return a, a.Email != ""
 }
 
 func (c *collector) attachment(a *Attachment) {
@@ -533,7 +503,7 @@ func (m *Message) html(b *Body) error {
 	b.HTMLCodePage = cp
 	b.HTML = codepage.DecodeLoose(cp, bytes.TrimRight(data, "\x00"))
 	if cp == codepage.UTF16LE {
-		b.HTML = strings.TrimRight(decodeUTF16(data), "\x00")
+		b.HTML = strings.TrimRight(mapi.DecodeUTF16(data), "\x00")
 	}
 	return nil
 }

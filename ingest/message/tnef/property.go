@@ -10,8 +10,8 @@ import (
 	"math"
 	"strings"
 	"time"
-	"unicode/utf16"
 
+	"postroom/ingest/message/mapi"
 	"postroom/ingest/message/tnef/codepage"
 )
 
@@ -226,7 +226,7 @@ func (p *Property) Time() (time.Time, error) {
 	}
 	switch t := p.Tag.Type() &^ TypeMultiple; {
 	case t == TypeTime && len(b) >= 8:
-		return fileTime(binary.LittleEndian.Uint64(b)), nil
+		return mapi.Time(binary.LittleEndian.Uint64(b)), nil
 	case t == TypeFloatTime && len(b) >= 8:
 		// Days since 1899-12-30 (MS-OXCDATA 2.11.1).
 		days := math.Float64frombits(binary.LittleEndian.Uint64(b))
@@ -238,21 +238,6 @@ func (p *Property) Time() (time.Time, error) {
 		return day.Add(time.Duration((days - whole) * float64(24*time.Hour))).Round(time.Millisecond), nil
 	}
 	return time.Time{}, errType
-}
-
-// fileTimeEpoch is 1601-01-01 in seconds before 1970.
-const fileTimeEpoch = 11644473600
-
-func fileTime(v uint64) time.Time {
-	// 0 and the largest stand for no time at all.
-	if v == 0 || v >= 2650467744000000000 { // year 10000
-		return time.Time{}
-	}
-	return time.Unix(int64(v/1e7)-fileTimeEpoch, int64(v%1e7)*100).UTC()
-}
-
-func toFileTime(t time.Time) uint64 {
-	return uint64(t.Unix()+fileTimeEpoch)*1e7 + uint64(t.Nanosecond()/100)
 }
 
 // Text is the first value of a string in UTF-8, up to its terminating NUL; cp is
@@ -276,7 +261,7 @@ func (p *Property) text(cp codepage.ID, limit int64) (string, error) {
 	}
 	switch p.Tag.Type() &^ TypeMultiple {
 	case TypeString:
-		return strings.TrimRight(decodeUTF16(b), "\x00"), nil
+		return strings.TrimRight(mapi.DecodeUTF16(b), "\x00"), nil
 	case TypeString8:
 		return codepage.DecodeLoose(cp, bytes.TrimRight(b, "\x00")), nil
 	}
@@ -313,19 +298,6 @@ func (p *Property) OpenText(cp codepage.ID) (io.Reader, error) {
 		return codepage.NewReader(cp, p.Values[0].Open()), nil
 	}
 	return nil, errType
-}
-
-// decodeUTF16 ignores an odd byte at the end, and takes a byte order mark for
-// what it is.
-func decodeUTF16(b []byte) string {
-	u := make([]uint16, len(b)/2)
-	for i := range u {
-		u[i] = binary.LittleEndian.Uint16(b[2*i:])
-	}
-	if len(u) > 0 && u[0] == 0xFEFF {
-		u = u[1:]
-	}
-	return string(utf16.Decode(u))
 }
 
 // properties reads the list of properties at off, which ends before end
@@ -470,7 +442,7 @@ func (l *list) name() *Name {
 			break
 		}
 		b := l.take(size, "a name")
-		n.Text, _, _ = strings.Cut(decodeUTF16(b), "\x00")
+		n.Text, _, _ = strings.Cut(mapi.DecodeUTF16(b), "\x00")
 		l.pad(size)
 	default:
 		l.fail("a name of kind %d is unknown", kind)

@@ -10,7 +10,6 @@ package cfb
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"unicode"
 	"unicode/utf16"
 )
@@ -67,7 +66,14 @@ type key string
 
 // keyOf returns the key of a name that is given in UTF-16.
 func keyOf(name []uint16) key {
-	b := make([]byte, 0, 2+2*len(name))
+	var held [longestKey]byte // longer ones are none of a file
+	return key(appendKey(held[:0], name))
+}
+
+// longestKey is how long the key of a name of a file can be.
+const longestKey = 2 + 2*MaxName
+
+func appendKey(b []byte, name []uint16) []byte {
 	b = append(b, byte(len(name)>>8), byte(len(name)))
 	for _, u := range name {
 		if u < unicode.MaxASCII {
@@ -83,13 +89,16 @@ func keyOf(name []uint16) key {
 		}
 		b = append(b, byte(u>>8), byte(u))
 	}
-	return key(b)
+	return b
 }
 
-// encodeName returns a name in UTF-16.
-func encodeName(name string) ([]uint16, error) {
-	units := make([]uint16, 0, len(name))
+// appendName appends a name in UTF-16.
+func appendName(units []uint16, name string) ([]uint16, error) {
 	for _, r := range name {
+		switch r {
+		case '/', '\\', ':', '!', 0:
+			return nil, fmt.Errorf(`%w: / \ : ! and NUL cannot be in %q`, ErrName, name)
+		}
 		units = utf16.AppendRune(units, r)
 	}
 	switch {
@@ -97,8 +106,6 @@ func encodeName(name string) ([]uint16, error) {
 		return nil, fmt.Errorf("%w: it is empty", ErrName)
 	case len(units) > MaxName:
 		return nil, fmt.Errorf("%w: %q is longer than %d characters", ErrName, name, MaxName)
-	case strings.ContainsAny(name, `/\:!`) || strings.ContainsRune(name, 0):
-		return nil, fmt.Errorf(`%w: / \ : ! and NUL cannot be in %q`, ErrName, name)
 	}
 	return units, nil
 }

@@ -1,14 +1,15 @@
 package cfb
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"math/bits"
 	"slices"
-	"strings"
 	"sync"
+	"unicode/utf16"
 )
 
 // Writer writes a compound file. What it writes depends on nothing but the calls:
@@ -24,16 +25,14 @@ type Writer struct {
 	*buffers
 	off int64
 
-	entries []*entry
-	one     [entrySize]byte // an entry that is being written
-	root    Storage
-	stream  *Stream // that is open
+	one    [entrySize]byte // an entry that is being written
+	root   Storage
+	stream *Stream // that is open
+	put    Stream  // of Put
 
-	runs     []run    // the sectors of what was written, in order
-	miniRun  int      // index in runs of the last run of the mini stream, -1 if none
-	miniFrom uint32   // its first sector
-	miniSize int64    // bytes
-	small    []uint32 // mini sectors of each small stream, in order
+	miniRun  int    // index in runs of the last run of the mini stream, -1 if none
+	miniFrom uint32 // its first sector
+	miniSize int64  // bytes
 
 	err  error
 	done bool
@@ -44,21 +43,38 @@ type buffers struct {
 	buf  []byte // not yet written, for offset off
 	head []byte // the beginning of the open stream
 	mini []byte // the end of the mini stream that is not yet written
+
+	entries []entry
+	names   map[child]struct{} // of all entries
+	runs    []run              // the sectors of what was written, in order
+	small   []uint32           // mini sectors of each small stream, in order
+}
+
+// child is an entry by the one that it is in, and its key.
+type child struct {
+	in  uint32
+	key [longestKey]byte
 }
 
 // unused are buffers of Writers that are closed.
-var unused = sync.Pool{New: func() any { return &buffers{buf: make([]byte, 0, outSize)} }}
+var unused = sync.Pool{New: func() any {
+	return &buffers{buf: make([]byte, 0, outSize), names: map[child]struct{}{}}
+}}
+
+// mostHeld is how many entries the buffers are held for when they are not in use.
+const mostHeld = 1 << 10
 
 // run is sectors that follow each other in the file and in a chain; next is the
 // sector after them in the chain.
 type run struct{ count, next uint32 }
 
 type entry struct {
-	name               []uint16
-	key                key
+	units              [MaxName]uint16
+	length             int // of the name, in units
+	child              child
 	kind               byte
 	colour             byte
-	left, right, child uint32
+	left, right, first uint32 // of siblings; of those in it
 	class              CLSID
 	start              uint32
 	size               int64
@@ -73,12 +89,16 @@ const (
 // is written over, but w is not cut to the size of the file.
 func NewWriter(w io.WriterAt) *Writer {
 	out := &Writer{w: w, buffers: unused.Get().(*buffers), limit: MaxSize, off: sectorSize, miniRun: -1, miniFrom: endOfChain}
-	units, _ := encodeName(rootName)
-	root := &entry{name: units, kind: typeRoot, colour: black}
-	root.left, root.right, root.child = noStream, noStream, noStream
-	out.entries = []*entry{root}
-	out.root = Storage{w: out, e: root, names: map[key]uint32{}}
+	root := newEntry(typeRoot)
+	root.colour = black
+	root.length = copy(root.units[:], utf16.Encode([]rune(rootName)))
+	out.entries = append(out.entries, root)
+	out.root = Storage{w: out}
 	return out
+}
+
+func newEntry(kind byte) entry {
+	return entry{kind: kind, left: noStream, right: noStream, first: noStream}
 }
 
 // Root returns the root storage.
@@ -86,22 +106,26 @@ func (w *Writer) Root() *Storage { return &w.root }
 
 // Storage is a storage of a file that is being written.
 type Storage struct {
-	w     *Writer
-	e     *entry
-	names map[key]uint32 // the entries in it
-	subs  []*Storage
+	w    *Writer
+	at   uint32   // its entry
+	in   []uint32 // the entries in it
+	subs []*Storage
 }
 
-// SetClass sets the class identifier of the storage.
-func (s *Storage) SetClass(id CLSID) { s.e.class = id }
+// SetClass sets the class identifier of the storage, before the Writer is closed.
+func (s *Storage) SetClass(id CLSID) {
+	if !s.w.done {
+		s.w.entries[s.at].class = id
+	}
+}
 
 // Storage creates a storage in the storage.
 func (s *Storage) Storage(name string) (*Storage, error) {
-	e, err := s.create(name, typeStorage)
+	at, err := s.create(name, typeStorage)
 	if err != nil {
 		return nil, err
 	}
-	sub := &Storage{w: s.w, e: e, names: map[key]uint32{}}
+	sub := &Storage{w: s.w, at: at}
 	s.subs = append(s.subs, sub)
 	return sub, nil
 }
@@ -109,23 +133,33 @@ func (s *Storage) Storage(name string) (*Storage, error) {
 // Stream creates a stream in the storage. It must be closed before another one
 // is created.
 func (s *Storage) Stream(name string) (*Stream, error) {
-	if s.w.stream != nil {
-		return nil, errors.New("cfb: a stream is open")
-	}
-	e, err := s.create(name, typeStream)
-	if err != nil {
+	st := &Stream{}
+	if err := s.stream(name, st); err != nil {
 		return nil, err
 	}
-	e.start = endOfChain
+	return st, nil
+}
+
+// stream creates a stream, as which st is opened.
+func (s *Storage) stream(name string, st *Stream) error {
+	if s.w.stream != nil {
+		return errors.New("cfb: a stream is open")
+	}
+	at, err := s.create(name, typeStream)
+	if err != nil {
+		return err
+	}
+	s.w.entries[at].start = endOfChain
 	s.w.head = s.w.head[:0]
-	s.w.stream = &Stream{w: s.w, e: e}
-	return s.w.stream, nil
+	*st = Stream{w: s.w, at: at}
+	s.w.stream = st
+	return nil
 }
 
 // Put creates a stream with that content in the storage.
 func (s *Storage) Put(name string, content []byte) error {
-	st, err := s.Stream(name)
-	if err != nil {
+	st := &s.w.put
+	if err := s.stream(name, st); err != nil {
 		return err
 	}
 	if _, err := st.Write(content); err != nil {
@@ -134,37 +168,43 @@ func (s *Storage) Put(name string, content []byte) error {
 	return st.Close()
 }
 
-func (s *Storage) create(name string, kind byte) (*entry, error) {
+func (s *Storage) create(name string, kind byte) (at uint32, err error) {
 	w := s.w
 	switch {
 	case w.err != nil:
-		return nil, w.err
+		return 0, w.err
 	case w.done:
-		return nil, errors.New("cfb: the file is closed")
+		return 0, errors.New("cfb: the file is closed")
 	}
-	units, err := encodeName(name)
+	e := newEntry(kind)
+	units, err := appendName(e.units[:0], name)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	e := &entry{name: units, key: keyOf(units), kind: kind, left: noStream, right: noStream, child: noStream}
-	if _, ok := s.names[e.key]; ok {
-		return nil, fmt.Errorf("%w: %q is there already", ErrName, name)
+	e.length, e.child.in = len(units), s.at
+	appendKey(e.child.key[:0], units)
+	if _, ok := w.names[e.child]; ok {
+		return 0, fmt.Errorf("%w: %q is there already", ErrName, name)
 	}
-	s.names[e.key] = uint32(len(w.entries))
+	at = uint32(len(w.entries))
+	w.names[e.child] = struct{}{}
 	w.entries = append(w.entries, e)
-	return e, nil
+	s.in = append(s.in, at)
+	return at, nil
 }
 
 // Stream is a stream of a file that is being written.
 type Stream struct {
 	w      *Writer
-	e      *entry
+	at     uint32 // its entry
+	size   int64
+	start  uint32 // the first sector, if it is big
 	big    bool
 	closed bool
 }
 
 // Size returns the number of bytes that were written.
-func (s *Stream) Size() int64 { return s.e.size }
+func (s *Stream) Size() int64 { return s.size }
 
 // Write writes to the stream. The error is ErrTooLarge or one of the file.
 func (s *Stream) Write(p []byte) (int, error) {
@@ -176,14 +216,14 @@ func (s *Stream) Write(p []byte) (int, error) {
 		return 0, w.err
 	}
 	n := len(p)
-	s.e.size += int64(n)
+	s.size += int64(n)
 	if !s.big {
-		if s.e.size < cutoff {
+		if s.size < cutoff {
 			w.head = append(w.head, p...)
 			return n, nil
 		}
 		s.big = true
-		s.e.start = w.sector()
+		s.start = w.sector()
 		if err := w.write(w.head); err != nil {
 			return 0, err
 		}
@@ -202,17 +242,20 @@ func (s *Stream) Close() error {
 	s.closed = true
 	w := s.w
 	w.stream = nil
+	e := &w.entries[s.at]
+	e.size = s.size
 	switch {
 	case w.err != nil:
 		return w.err
 	case s.big:
+		e.start = s.start
 		w.pad()
-		w.runs = append(w.runs, run{w.sector() - s.e.start, endOfChain})
+		w.runs = append(w.runs, run{w.sector() - s.start, endOfChain})
 		return w.err
-	case s.e.size == 0:
+	case s.size == 0:
 		return nil
 	}
-	s.e.start = uint32(w.miniSize / miniSize)
+	e.start = uint32(w.miniSize / miniSize)
 	w.mini = append(w.mini, w.head...)
 	if rest := len(w.head) % miniSize; rest > 0 {
 		w.mini = append(w.mini, zeros[:miniSize-rest]...)
@@ -305,9 +348,16 @@ func (w *Writer) flush() error {
 
 // release gives the buffers back. Nothing is written after it.
 func (w *Writer) release() {
-	w.buf, w.head, w.mini = w.buf[:0], w.head[:0], w.mini[:0]
-	unused.Put(w.buffers)
+	b := w.buffers
 	w.buffers = &buffers{}
+	b.buf, b.head, b.mini = b.buf[:0], b.head[:0], b.mini[:0]
+	b.runs, b.small = b.runs[:0], b.small[:0]
+	if len(b.entries) > mostHeld {
+		b.entries, b.names = nil, map[child]struct{}{}
+	}
+	clear(b.names)
+	b.entries = b.entries[:0]
+	unused.Put(b)
 }
 
 // Size returns the size of the file in bytes, once it is closed.
@@ -342,9 +392,9 @@ func (w *Writer) Close() error {
 
 	directory := w.sector()
 	w.link(&w.root)
-	w.root.e.start, w.root.e.size = w.miniFrom, w.miniSize
-	for _, e := range w.entries {
-		w.one = e.encode()
+	w.entries[0].start, w.entries[0].size = w.miniFrom, w.miniSize
+	for i := range w.entries {
+		w.one = w.entries[i].encode()
 		_ = w.write(w.one[:]) // the error is in err
 	}
 	for w.at()%sectorSize != 0 {
@@ -478,12 +528,8 @@ func (w *Writer) link(root *Storage) {
 	for todo := []*Storage{root}; len(todo) > 0; {
 		s := todo[len(todo)-1]
 		todo = append(todo[:len(todo)-1], s.subs...)
-		ids := make([]uint32, 0, len(s.names))
-		for _, id := range s.names {
-			ids = append(ids, id)
-		}
-		slices.SortFunc(ids, func(a, b uint32) int { return strings.Compare(string(w.entries[a].key), string(w.entries[b].key)) })
-		s.e.child = w.balance(ids, bits.Len(uint(len(ids)+1))-1)
+		slices.SortFunc(s.in, func(a, b uint32) int { return bytes.Compare(w.entries[a].child.key[:], w.entries[b].child.key[:]) })
+		w.entries[s.at].first = w.balance(s.in, bits.Len(uint(len(s.in)+1))-1)
 	}
 }
 
@@ -492,7 +538,7 @@ func (w *Writer) balance(ids []uint32, blacks int) uint32 {
 		return noStream
 	}
 	mid := len(ids) / 2
-	e := w.entries[ids[mid]]
+	e := &w.entries[ids[mid]]
 	e.colour = black
 	if blacks == 0 {
 		e.colour = red
@@ -513,14 +559,14 @@ var blankEntry = func() []byte {
 
 func (e *entry) encode() (b [entrySize]byte) {
 	le := binary.LittleEndian
-	for i, u := range e.name {
+	for i, u := range e.units[:e.length] {
 		le.PutUint16(b[2*i:], u)
 	}
-	le.PutUint16(b[64:], uint16(2*len(e.name)+2))
+	le.PutUint16(b[64:], uint16(2*e.length+2))
 	b[66], b[67] = e.kind, e.colour
 	le.PutUint32(b[68:], e.left)
 	le.PutUint32(b[72:], e.right)
-	le.PutUint32(b[76:], e.child)
+	le.PutUint32(b[76:], e.first)
 	copy(b[80:], e.class[:])
 	le.PutUint32(b[116:], e.start)
 	le.PutUint64(b[120:], uint64(e.size))
