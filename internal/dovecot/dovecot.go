@@ -13,15 +13,14 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
 
+	"postroom/internal/maildir"
 	"postroom/internal/testcert"
 )
 
@@ -65,8 +64,7 @@ type Server struct {
 	// exited is closed when Dovecot has ended, after exit is set.
 	exited chan struct{}
 	exit   error
-	uid    int
-	gid    int
+	owner  maildir.Owner
 	tokens *introspector
 	// counter makes names of files and UIDVALIDITY values that are not used again.
 	counter atomic.Int64
@@ -91,7 +89,7 @@ func Run(options Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start dovecot: %w", err)
 	}
-	s := &Server{options: options, dir: dir, uid: os.Getuid(), gid: os.Getgid(), exited: make(chan struct{})}
+	s := &Server{options: options, dir: dir, owner: maildir.Owner{UID: os.Getuid(), GID: os.Getgid()}, exited: make(chan struct{})}
 	if options.Tokens != nil {
 		if s.tokens, err = startIntrospector(options.Tokens); err != nil {
 			return nil, errors.Join(fmt.Errorf("start dovecot: %w", err), os.RemoveAll(dir))
@@ -127,14 +125,8 @@ func (s *Server) prepare() error {
 		return err
 	}
 	if os.Getuid() == 0 {
-		owner, err := user.Lookup(mailUser)
-		if err != nil {
-			return err
-		}
-		if s.uid, err = strconv.Atoi(owner.Uid); err != nil {
-			return err
-		}
-		if s.gid, err = strconv.Atoi(owner.Gid); err != nil {
+		var err error
+		if s.owner, err = maildir.OwnerNamed(mailUser); err != nil {
 			return err
 		}
 	}
@@ -144,7 +136,7 @@ func (s *Server) prepare() error {
 		}
 	}
 	for _, dir := range []string{"mail", "home"} {
-		if err := os.Chown(filepath.Join(s.dir, dir), s.uid, s.gid); err != nil {
+		if err := os.Chown(filepath.Join(s.dir, dir), s.owner.UID, s.owner.GID); err != nil {
 			return err
 		}
 	}

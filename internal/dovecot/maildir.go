@@ -8,22 +8,18 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	goimap "github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
+
+	"postroom/internal/maildir"
 )
 
 // Message is a message as it lies in a folder.
-type Message struct {
-	Raw      []byte
-	Seen     bool
-	Deleted  bool
-	Received time.Time
-}
+type Message = maildir.Message
 
 // CreateFolder creates a folder of the user, named as over IMAP, in UTF-8.
 func (s *Server) CreateFolder(user, folder string) error {
@@ -60,63 +56,16 @@ func (s *Server) Deliver(user, folder string, raw []byte, received time.Time, se
 	if err != nil {
 		return err
 	}
-	base := fmt.Sprintf("%d.%d.test,S=%d", received.Unix(), s.serial(), len(raw))
-	name, sub := base, "new"
-	if seen {
-		name, sub = base+":2,S", "cur"
-	}
-	temporary := filepath.Join(dir, "tmp", base)
-	if err := os.WriteFile(temporary, raw, 0o600); err != nil {
-		return fmt.Errorf("deliver: %w", err)
-	}
-	if err := os.Chown(temporary, s.uid, s.gid); err != nil {
-		return fmt.Errorf("deliver: %w", err)
-	}
-	if err := os.Chtimes(temporary, received, received); err != nil {
-		return fmt.Errorf("deliver: %w", err)
-	}
-	if err := os.Rename(temporary, filepath.Join(dir, sub, name)); err != nil {
-		return fmt.Errorf("deliver: %w", err)
-	}
-	return nil
+	return maildir.Deliver(dir, raw, received, seen, s.owner)
 }
 
-// Snapshot reads the messages of a folder from disk, in the order of their
-// files' names, which is that of delivery.
+// Snapshot reads the messages of a folder from disk, in the order of their dates.
 func (s *Server) Snapshot(user, folder string) ([]Message, error) {
 	dir, err := s.maildir(user, folder)
 	if err != nil {
 		return nil, err
 	}
-	var messages []Message
-	for _, sub := range []string{"cur", "new"} {
-		entries, err := os.ReadDir(filepath.Join(dir, sub))
-		if err != nil {
-			return nil, fmt.Errorf("snapshot: %w", err)
-		}
-		for _, entry := range entries {
-			path := filepath.Join(dir, sub, entry.Name())
-			info, err := entry.Info()
-			if errors.Is(err, fs.ErrNotExist) {
-				// Renamed meanwhile, as the server does to set a flag.
-				return s.Snapshot(user, folder)
-			} else if err != nil {
-				return nil, fmt.Errorf("snapshot: %w", err)
-			}
-			raw, err := os.ReadFile(path)
-			if errors.Is(err, fs.ErrNotExist) {
-				return s.Snapshot(user, folder)
-			} else if err != nil {
-				return nil, fmt.Errorf("snapshot: %w", err)
-			}
-			_, flags, _ := strings.Cut(entry.Name(), ":2,")
-			messages = append(messages, Message{
-				Raw: raw, Seen: strings.Contains(flags, "S"), Deleted: strings.Contains(flags, "T"), Received: info.ModTime(),
-			})
-		}
-	}
-	slices.SortStableFunc(messages, func(a, b Message) int { return a.Received.Compare(b.Received) })
-	return messages, nil
+	return maildir.Read(dir)
 }
 
 // maildir returns the directory of a folder, created when missing.
@@ -133,15 +82,9 @@ func (s *Server) maildir(user, folder string) (string, error) {
 			}
 		}
 	}
-	for _, sub := range []string{root, dir, filepath.Join(dir, "tmp"), filepath.Join(dir, "new"), filepath.Join(dir, "cur")} {
-		err := os.Mkdir(sub, 0o700)
-		if errors.Is(err, fs.ErrExist) {
-			continue
-		} else if err != nil {
-			return "", fmt.Errorf("make maildir: %w", err)
-		}
-		if err := os.Chown(sub, s.uid, s.gid); err != nil {
-			return "", fmt.Errorf("make maildir: %w", err)
+	for _, dir := range []string{root, dir} {
+		if err := maildir.Make(dir, s.owner); err != nil {
+			return "", err
 		}
 	}
 	return dir, nil

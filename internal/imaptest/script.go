@@ -13,7 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
+
+	"postroom/internal/standin"
 )
 
 // Script says how a scripted server behaves. Left alone it serves Messages in
@@ -73,30 +74,17 @@ type Command struct {
 	Text string
 }
 
-// Reply is what the server does instead of obeying a command.
-type Reply struct {
-	// Send is sent. TAG stands for the command's tag.
-	Send string
-	// Obey lets the server obey the command after Send.
-	Obey bool
-	// Close ends the connection then. With Obey the command is obeyed, and its
-	// answer lost.
-	Close bool
-	// Hang keeps the connection open and says nothing more.
-	Hang bool
-}
+// Reply is what the server does instead of obeying a command. In Send, TAG stands
+// for the command's tag.
+type Reply = standin.Reply
 
 // ScriptServer is a scripted server on the loopback interface.
 type ScriptServer struct {
-	listener net.Listener
-	running  sync.WaitGroup
+	*standin.Server
 
 	mu       sync.Mutex
 	script   Script
 	commands []Command
-	conns    map[net.Conn]bool
-	accepted int
-	closed   bool
 }
 
 // StartScript starts a scripted server. Close ends it.
@@ -104,20 +92,13 @@ func StartScript(script Script) (*ScriptServer, error) {
 	script.Greeting = cmp.Or(script.Greeting, "* OK ready")
 	script.Capabilities = cmp.Or(script.Capabilities, "IMAP4rev1 UIDPLUS MOVE ESEARCH")
 	script.UIDValidity = cmp.Or(script.UIDValidity, 7)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	s := &ScriptServer{script: script}
+	var err error
+	if s.Server, err = standin.Start(s.talk); err != nil {
 		return nil, fmt.Errorf("start scripted server: %w", err)
 	}
-	if script.TLS != nil {
-		listener = tls.NewListener(listener, script.TLS)
-	}
-	s := &ScriptServer{listener: listener, script: script, conns: make(map[net.Conn]bool)}
-	s.running.Go(s.serve)
 	return s, nil
 }
-
-// Addr is the server's address, host:port.
-func (s *ScriptServer) Addr() string { return s.listener.Addr().String() }
 
 // Commands returns what clients have sent so far.
 func (s *ScriptServer) Commands() []Command {
@@ -140,66 +121,16 @@ func (s *ScriptServer) Messages(folder string) []ScriptMessage {
 	return slices.Clone(s.script.in(folder))
 }
 
-// Drop cuts all connections.
-func (s *ScriptServer) Drop() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for conn := range s.conns {
-		conn.Close()
-	}
-}
-
-// Close ends the server and its connections, and waits for them.
-func (s *ScriptServer) Close() error {
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
-	err := s.listener.Close()
-	s.Drop()
-	s.running.Wait()
-	return err
-}
-
-func (s *ScriptServer) serve() {
-	for {
-		conn, err := s.listener.Accept()
-		if err != nil {
-			return
-		}
-		s.mu.Lock()
-		if s.closed {
-			s.mu.Unlock()
-			conn.Close()
-			return
-		}
-		s.accepted++
-		number := s.accepted
-		s.conns[conn] = true
-		s.mu.Unlock()
-		s.running.Go(func() {
-			defer func() {
-				conn.Close()
-				s.mu.Lock()
-				defer s.mu.Unlock()
-				delete(s.conns, conn)
-			}()
-			s.talk(conn, number)
-		})
-	}
-}
-
-// scriptLimit bounds the life of a connection, so that no test hangs on one.
-const scriptLimit = 2 * time.Minute
-
 // talk serves one connection. An error of the connection ends it.
 func (s *ScriptServer) talk(conn net.Conn, number int) {
-	if conn.SetDeadline(time.Now().Add(scriptLimit)) != nil {
-		return
+	s.mu.Lock()
+	greeting, config := s.script.Greeting, s.script.TLS
+	s.mu.Unlock()
+	if config != nil {
+		conn = tls.Server(conn, config)
+		defer conn.Close()
 	}
 	r := bufio.NewReader(conn)
-	s.mu.Lock()
-	greeting := s.script.Greeting
-	s.mu.Unlock()
 	if greeting == "none" {
 		_, _ = io.Copy(io.Discard, r)
 		return
@@ -222,20 +153,15 @@ func (s *ScriptServer) talk(conn net.Conn, number int) {
 		s.mu.Unlock()
 		if answer != nil {
 			if reply, ok := answer(command); ok {
-				if _, err := io.WriteString(conn, strings.ReplaceAll(reply.Send, "TAG", tag)); err != nil {
+				reply.Send = strings.ReplaceAll(reply.Send, "TAG", tag)
+				obey, on := reply.Give(struct {
+					io.Reader
+					io.Writer
+				}{r, conn}, func() { s.obey(io.Discard, r, &selected, command) })
+				if !on {
 					return
 				}
-				if reply.Close {
-					if reply.Obey {
-						s.obey(io.Discard, r, &selected, command)
-					}
-					return
-				}
-				if reply.Hang {
-					_, _ = io.Copy(io.Discard, r)
-					return
-				}
-				if !reply.Obey {
+				if !obey {
 					continue
 				}
 			}

@@ -57,8 +57,9 @@ func (h *Host) explainSilence(ctx context.Context, err error) *Failure {
 	return h.failure(false, readGreeting, err, "the server may be overloaded, or refuse this machine's address")
 }
 
-// explainTLS explains a failed handshake.
-func (h *Host) explainTLS(ctx context.Context, err error) *Failure {
+// ExplainTLS explains a failed handshake, or a connection that failed while the
+// protocol asked for one.
+func (h *Host) ExplainTLS(ctx context.Context, err error) *Failure {
 	var (
 		unknown  x509.UnknownAuthorityError
 		hostname x509.HostnameError

@@ -185,7 +185,7 @@ func (h *Host) Encrypt(ctx context.Context, conn net.Conn, patience time.Duratio
 		return nil, h.failure(false, startTLS, fmt.Errorf("the server accepts the connection, and does not answer within %v", patience),
 			"is port %s its TLS port? %s; if it is, the server is overloaded, or a firewall on the way holds the connection", h.Port, h.ports())
 	}
-	return nil, h.explainTLS(ctx, err)
+	return nil, h.ExplainTLS(ctx, err)
 }
 
 // impatience is how long a server may say nothing, where it should speak first,

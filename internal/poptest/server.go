@@ -22,6 +22,7 @@ import (
 	"sync"
 	"time"
 
+	"postroom/internal/standin"
 	"postroom/internal/testcert"
 )
 
@@ -85,19 +86,7 @@ type Command struct {
 }
 
 // Reply is what the server does instead of obeying a command.
-type Reply struct {
-	// Send is sent.
-	Send string
-	// Obey lets the server obey the command after Send.
-	Obey bool
-	// Close ends the connection then. With Obey the command is obeyed, and its answer
-	// lost.
-	Close bool
-	// Hang keeps the connection open and says nothing more.
-	Hang bool
-	// Drip sends Send one octet at a time, so long apart.
-	Drip time.Duration
-}
+type Reply = standin.Reply
 
 // Message is a message in the maildrop.
 type Message struct {
@@ -108,12 +97,11 @@ type Message struct {
 
 // Server is a POP3 server on the loopback interface.
 type Server struct {
-	options  Options
-	listener net.Listener
-	tls      *tls.Config
-	dir      string
-	ca       []byte
-	running  sync.WaitGroup
+	*standin.Server
+	options Options
+	tls     *tls.Config
+	dir     string
+	ca      []byte
 
 	mu       sync.Mutex
 	conduct  Conduct
@@ -121,9 +109,6 @@ type Server struct {
 	last     int
 	locked   bool
 	commands []Command
-	conns    map[net.Conn]bool
-	accepted int
-	closed   bool
 }
 
 // Start starts a server. Close ends it.
@@ -134,7 +119,7 @@ func Start(options Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start POP3 server: %w", err)
 	}
-	s := &Server{options: options, conduct: options.Conduct, ca: certificate.Authority, conns: make(map[net.Conn]bool)}
+	s := &Server{options: options, conduct: options.Conduct, ca: certificate.Authority}
 	if s.tls, err = certificate.Server(); err != nil {
 		return nil, fmt.Errorf("start POP3 server: %w", err)
 	}
@@ -147,15 +132,11 @@ func Start(options Options) (*Server, error) {
 	if err := os.WriteFile(s.CAFile(), s.ca, 0o600); err != nil {
 		return nil, errors.Join(fmt.Errorf("start POP3 server: %w", err), os.RemoveAll(s.dir))
 	}
-	if s.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+	if s.Server, err = standin.Start(s.serve); err != nil {
 		return nil, errors.Join(fmt.Errorf("start POP3 server: %w", err), os.RemoveAll(s.dir))
 	}
-	s.running.Go(s.serve)
 	return s, nil
 }
-
-// Addr is the server's address, host:port.
-func (s *Server) Addr() string { return s.listener.Addr().String() }
 
 // CAPEM is the certificate, in PEM, of the authority that signed the server's.
 func (s *Server) CAPEM() []byte { return bytes.Clone(s.ca) }
@@ -226,59 +207,23 @@ func (s *Server) Forget() {
 	s.commands = nil
 }
 
-// Drop cuts all connections.
-func (s *Server) Drop() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for conn := range s.conns {
-		conn.Close()
-	}
-}
-
 // Close ends the server and its connections, and waits for them.
 func (s *Server) Close() error {
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
-	err := s.listener.Close()
-	s.Drop()
-	s.running.Wait()
-	return errors.Join(err, os.RemoveAll(s.dir))
+	return errors.Join(s.Server.Close(), os.RemoveAll(s.dir))
 }
 
-func (s *Server) serve() {
-	for {
-		conn, err := s.listener.Accept()
-		if err != nil {
-			return
-		}
+// serve serves one connection.
+func (s *Server) serve(conn net.Conn, number int) {
+	c := &connection{server: s, raw: conn, number: number}
+	defer func() {
 		s.mu.Lock()
-		if s.closed {
-			s.mu.Unlock()
-			conn.Close()
-			return
+		defer s.mu.Unlock()
+		if c.owner {
+			s.locked = false
 		}
-		s.accepted++
-		c := &connection{server: s, raw: conn, number: s.accepted}
-		s.conns[conn] = true
-		s.mu.Unlock()
-		s.running.Go(func() {
-			defer func() {
-				conn.Close()
-				s.mu.Lock()
-				defer s.mu.Unlock()
-				delete(s.conns, conn)
-				if c.owner {
-					s.locked = false
-				}
-			}()
-			c.talk()
-		})
-	}
+	}()
+	c.talk()
 }
-
-// limit bounds the life of a connection, so that no test hangs on one.
-const limit = 2 * time.Minute
 
 // connection is one connection, used by its goroutine; server.mu guards nothing of
 // it but owner.
@@ -314,9 +259,6 @@ func (c *connection) encrypt() bool {
 // talk serves the connection. An error of it ends it.
 func (c *connection) talk() {
 	s := c.server
-	if c.raw.SetDeadline(time.Now().Add(limit)) != nil {
-		return
-	}
 	c.use(c.raw)
 	if !s.options.Plain && !c.encrypt() {
 		return
@@ -344,21 +286,17 @@ func (c *connection) talk() {
 		s.mu.Unlock()
 		if conduct.Answer != nil {
 			if reply, ok := conduct.Answer(command); ok {
-				if !c.reply(reply) {
+				obey, on := reply.Give(struct {
+					io.Reader
+					io.Writer
+				}{c.r, c.conn}, func() {
+					c.use(silent{c.conn})
+					c.obey(conduct, command.Text)
+				})
+				if !on {
 					return
 				}
-				if reply.Close {
-					if reply.Obey {
-						c.use(silent{c.conn})
-						c.obey(conduct, command.Text)
-					}
-					return
-				}
-				if reply.Hang {
-					_, _ = io.Copy(io.Discard, c.r)
-					return
-				}
-				if !reply.Obey {
+				if !obey {
 					continue
 				}
 			}
@@ -377,19 +315,6 @@ func (silent) Write(p []byte) (int, error) { return len(p), nil }
 func (c *connection) say(text string) bool {
 	_, err := io.WriteString(c.conn, text)
 	return err == nil
-}
-
-func (c *connection) reply(r Reply) bool {
-	if r.Drip == 0 {
-		return c.say(r.Send)
-	}
-	for i := range len(r.Send) {
-		if !c.say(r.Send[i : i+1]) {
-			return false
-		}
-		time.Sleep(r.Drip)
-	}
-	return true
 }
 
 // capabilities are what the server announces now.

@@ -3,20 +3,11 @@ package imap
 import (
 	"bufio"
 	"context"
-	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"net"
-	"os"
 	"reflect"
 	"strings"
-	"sync"
-	"time"
-	"weak"
 
 	goimap "github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
@@ -24,57 +15,10 @@ import (
 	"go.uber.org/zap"
 
 	"postroom/internal/deadline"
+	"postroom/internal/mailhost"
 	"postroom/internal/secret"
 	"postroom/sources"
 )
-
-func tlsConfig(host, caFile string) (*tls.Config, error) {
-	cfg := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
-	if caFile == "" {
-		return cfg, nil
-	}
-	pem, err := os.ReadFile(caFile)
-	if err != nil {
-		return nil, sources.Errorf(sources.Permanent, "read ca_file: %w", err).
-			WithRemedy("set ca_file to a file of PEM certificates that postroom can read, or leave it out")
-	}
-	if cfg.RootCAs, err = trusted(pem); err != nil {
-		return nil, fmt.Errorf("read ca_file %s: %w", caFile, err)
-	}
-	return cfg, nil
-}
-
-// pools are the certificate pools in use, by the SHA-256 of what is trusted
-// besides the system's: hundreds of sources may name the same file, and a pool is
-// large.
-var pools struct {
-	sync.Mutex
-	by map[[sha256.Size]byte]weak.Pointer[x509.CertPool]
-}
-
-// trusted returns the system's certificates with those of a PEM file.
-func trusted(pem []byte) (*x509.CertPool, error) {
-	sum := sha256.Sum256(pem)
-	pools.Lock()
-	defer pools.Unlock()
-	if roots := pools.by[sum].Value(); roots != nil {
-		return roots, nil
-	}
-	roots, err := x509.SystemCertPool()
-	if err != nil {
-		return nil, fmt.Errorf("load the system's certificates: %w", err)
-	}
-	if !roots.AppendCertsFromPEM(pem) {
-		return nil, sources.Errorf(sources.Permanent, "it holds no PEM certificate").
-			WithRemedy("convert the certificate to PEM (-----BEGIN CERTIFICATE-----), or leave ca_file out")
-	}
-	maps.DeleteFunc(pools.by, func(_ [sha256.Size]byte, p weak.Pointer[x509.CertPool]) bool { return p.Value() == nil })
-	if pools.by == nil {
-		pools.by = make(map[[sha256.Size]byte]weak.Pointer[x509.CertPool])
-	}
-	pools.by[sum] = weak.Make(roots)
-	return roots, nil
-}
 
 // connect opens a connection and signs in. It reports the steps "tcp", "tls"
 // and "sign-in" up to the first that fails.
@@ -91,14 +35,15 @@ func (s *Source) dial(ctx context.Context, token secret.Value, report func(sourc
 	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.Timeouts.Connect,
 		fmt.Errorf("no connection within %v", s.cfg.Timeouts.Connect))
 	defer cancel()
-
-	var dialer net.Dialer
-	dialer.KeepAliveConfig = net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 15 * time.Second, Count: 4}
-	raw, err := dialer.DialContext(ctx, "tcp", s.server)
-	if err != nil {
-		err = s.explainDial(ctx, err)
-		report(sources.Step{Name: "tcp", Err: err})
+	fail := func(step, doing string, err error) (*conn, error) {
+		err = s.explain(doing, err)
+		report(sources.Step{Name: step, Err: err})
 		return nil, err
+	}
+
+	raw, err := s.host.Dial(ctx)
+	if err != nil {
+		return fail("tcp", "connect", err)
 	}
 	report(sources.Step{Name: "tcp", Detail: "connected to " + raw.RemoteAddr().String()})
 
@@ -106,7 +51,8 @@ func (s *Source) dial(ctx context.Context, token secret.Value, report func(sourc
 		Silence: s.cfg.Timeouts.Silence, Write: s.cfg.Timeouts.Silence, Answer: s.cfg.MaxAnswer,
 	})
 	if err != nil {
-		return nil, errors.Join(s.explainDial(ctx, err), raw.Close())
+		raw.Close()
+		return fail("tcp", "connect", &lostError{err})
 	}
 	stop := context.AfterFunc(ctx, func() { raw.Close() })
 	defer stop()
@@ -114,82 +60,66 @@ func (s *Source) dial(ctx context.Context, token secret.Value, report func(sourc
 	stream, detail, err := s.secure(ctx, bottom)
 	if err != nil {
 		raw.Close()
-		report(sources.Step{Name: "tls", Err: err})
-		return nil, err
+		return fail("tls", "start TLS", err)
 	}
 	report(sources.Step{Name: "tls", Detail: detail})
 
 	if err := s.refusedGreeting(stream); err != nil {
 		raw.Close()
-		report(sources.Step{Name: "sign-in", Err: err})
-		return nil, err
+		return fail("sign-in", readGreeting, err)
 	}
 	c := s.newConn(stream)
 	how, err := s.signIn(ctx, c, token)
 	if err != nil {
 		c.close()
-		report(sources.Step{Name: "sign-in", Err: err})
-		return nil, err
+		return fail("sign-in", "sign in", err)
 	}
 	report(sources.Step{Name: "sign-in", Detail: "signed in as " + s.cfg.Username + how})
-	s.log.Debug("connected", zap.String("server", s.server))
+	s.log.Debug("connected", zap.String("server", s.host.Addr()))
 	return c, nil
 }
 
 // secure brings the connection to where it is encrypted as configured and the
 // greeting is the next thing to read.
 func (s *Source) secure(ctx context.Context, bottom *deadline.Conn) (*stream, string, error) {
-	switch s.cfg.TLS {
-	case tlsNone:
+	switch s.host.Encryption {
+	case mailhost.None:
 		plain := newStream(bottom, bottom)
-		first, err := s.firstByte(ctx, bottom, plain.peek)
-		if err == nil {
-			err = s.checkGreeting(first)
-		}
-		if err != nil {
-			return nil, "", err
-		}
-		return plain, "not encrypted, as configured", nil
-	case tlsStart:
+		return plain, "not encrypted, as configured", s.awaitGreeting(ctx, bottom, plain.peek)
+	case mailhost.StartTLS:
 		if err := s.startTLS(ctx, bottom); err != nil {
 			return nil, "", err
 		}
 	}
-	secured := tls.Client(bottom, s.tls)
-	if err := s.handshake(ctx, secured); err != nil {
+	// A server that is busy, or none of TLS, is not given all of the time.
+	secured, err := s.host.Encrypt(ctx, bottom, s.cfg.Timeouts.Connect/3)
+	if err != nil {
 		return nil, "", err
 	}
-	top := newStream(bottom, secured)
-	if s.cfg.TLS == tlsStart {
+	top, detail := newStream(bottom, secured), mailhost.Describe(secured.ConnectionState())
+	if s.host.Encryption == mailhost.StartTLS {
 		// The greeting came before encryption (RFC 9051 6.2.1).
 		top.start = strings.NewReader("* OK encrypted\r\n")
-	} else if err := s.awaitGreeting(ctx, top); err != nil {
-		return nil, "", err
+		return top, detail, nil
 	}
-	return top, describeTLS(secured.ConnectionState()), nil
+	return top, detail, s.awaitGreeting(ctx, bottom, top.peek)
 }
 
-// handshake begins TLS. A server that says nothing at all is given a third of the
-// time for the whole: it is busy, or no server of TLS.
-func (s *Source) handshake(ctx context.Context, secured *tls.Conn) error {
-	limit := s.cfg.Timeouts.Connect / 3
-	inTime, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	err := secured.HandshakeContext(inTime)
-	if err != nil && ctx.Err() == nil && inTime.Err() != nil {
-		return s.error(sources.Temporary, "start TLS", fmt.Errorf("the server accepts the connection, and does not answer within %v", limit)).
-			WithRemedy("is port %s its TLS port? 993 with tls: implicit, 143 with starttls; if it is, the server is overloaded, or a firewall on the way holds the connection", s.port)
+// awaitGreeting waits for the first byte of the greeting, which peek leaves to be
+// read, and looks at it.
+func (s *Source) awaitGreeting(ctx context.Context, bottom *deadline.Conn, peek func() (byte, error)) error {
+	first, err := s.host.FirstByte(ctx, bottom.Conn, s.cfg.Timeouts.Silence, peek)
+	switch {
+	case err != nil:
+		return err
+	case first == '*':
+		return nil
+	case first == '+':
+		return s.error(sources.Permanent, readGreeting, errors.New("a POP3 server answers")).
+			WithRemedy("use type: pop3, or the server's IMAP port")
 	}
-	return s.explainTLS(ctx, err)
-}
-
-// awaitGreeting waits for the first byte of the greeting and looks at it.
-func (s *Source) awaitGreeting(ctx context.Context, top *stream) error {
-	first, err := top.peek()
-	if err != nil {
-		return s.noGreeting(ctx, err)
-	}
-	return s.checkGreeting(first)
+	return s.error(sources.Permanent, readGreeting, errors.New("this is not an IMAP server")).
+		WithRemedy("check server and port: %s with tls: implicit, %s with starttls", protocol.TLSPort, protocol.Port)
 }
 
 // refusedGreeting explains a greeting by which the server does not let anybody
@@ -209,7 +139,7 @@ func (s *Source) refusedGreeting(top *stream) error {
 // handshake, is an error: it must not be taken for what is sent encrypted.
 func (s *Source) startTLS(ctx context.Context, bottom *deadline.Conn) error {
 	r := bufio.NewReader(bottom)
-	first, err := s.firstByte(ctx, bottom, func() (byte, error) {
+	err := s.awaitGreeting(ctx, bottom, func() (byte, error) {
 		next, err := r.Peek(1)
 		if err != nil {
 			return 0, err
@@ -219,24 +149,21 @@ func (s *Source) startTLS(ctx context.Context, bottom *deadline.Conn) error {
 	if err != nil {
 		return err
 	}
-	if err := s.checkGreeting(first); err != nil {
-		return err
-	}
 	greeting, err := readLine(r)
 	if err != nil {
-		return s.explainTLS(ctx, err)
+		return s.host.ExplainTLS(ctx, err)
 	}
 	if !strings.HasPrefix(strings.ToUpper(greeting), "* OK") {
 		// PREAUTH too: it would leave the session unencrypted (RFC 9051 7.1.4).
 		return s.explainStatus(readGreeting, statusLine(greeting))
 	}
 	if _, err := io.WriteString(bottom, "S STARTTLS\r\n"); err != nil {
-		return s.explainTLS(ctx, err)
+		return s.host.ExplainTLS(ctx, err)
 	}
 	for range 100 {
 		line, err := readLine(r)
 		if err != nil {
-			return s.explainTLS(ctx, err)
+			return s.host.ExplainTLS(ctx, err)
 		}
 		tag, rest, _ := strings.Cut(line, " ")
 		if tag != "S" {
@@ -348,7 +275,7 @@ func (s *Source) authenticate(ctx context.Context, c *conn, caps goimap.CapSet) 
 		offers := strings.Join(caps.AuthMechanisms(), ", ")
 		err := s.error(sources.Permanent, "sign in", errors.New("the server accepts no password on this connection"))
 		switch {
-		case s.cfg.TLS == tlsNone:
+		case s.host.Encryption == mailhost.None:
 			return err.WithRemedy("it wants encryption: use tls: implicit or starttls")
 		case offers != "":
 			return err.WithRemedy("it offers %s: choose credentials of another type, or the source's type for this provider", offers)
@@ -364,29 +291,4 @@ func (s *Source) authenticate(ctx context.Context, c *conn, caps goimap.CapSet) 
 		return client.Login(s.cfg.Username, password).Wait()
 	})
 	return s.explainSignIn(err, password)
-}
-
-func describeTLS(state tls.ConnectionState) string {
-	detail := fmt.Sprintf("%s, %s", tls.VersionName(state.Version), tls.CipherSuiteName(state.CipherSuite))
-	if len(state.PeerCertificates) > 0 {
-		cert := state.PeerCertificates[0]
-		detail += fmt.Sprintf(", certificate %s, valid for %d more days",
-			certificateName(cert), int(time.Until(cert.NotAfter).Hours()/24))
-	}
-	return detail
-}
-
-func certificateName(cert *x509.Certificate) string {
-	if name := cert.Subject.String(); name != "" {
-		return name
-	}
-	return strings.Join(certificateHosts(cert), ", ")
-}
-
-func certificateHosts(cert *x509.Certificate) []string {
-	hosts := append([]string(nil), cert.DNSNames...)
-	for _, ip := range cert.IPAddresses {
-		hosts = append(hosts, ip.String())
-	}
-	return hosts
 }

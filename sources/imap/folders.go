@@ -66,7 +66,7 @@ func (s *Source) resolve(ctx context.Context, c *conn) ([]sources.Folder, error)
 	for _, err := range refused {
 		var classed *sources.Error
 		if errors.As(err, &classed) {
-			err = &sources.Error{Class: classed.Class, Remedy: classed.Remedy, Err: fmt.Errorf("%s: %w", s.server, classed.Err)}
+			err = &sources.Error{Class: classed.Class, Remedy: classed.Remedy, Err: fmt.Errorf("%s: %w", s.host.Addr(), classed.Err)}
 		}
 		errs = append(errs, err)
 	}

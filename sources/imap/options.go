@@ -1,22 +1,14 @@
 package imap
 
 import (
-	"errors"
 	"fmt"
-	"net"
-	"net/netip"
-	"strconv"
-	"strings"
 
+	"postroom/internal/mailhost"
 	"postroom/sources"
 )
 
-// How the connection is encrypted.
-const (
-	tlsImplicit = "implicit"
-	tlsStart    = "starttls"
-	tlsNone     = "none"
-)
+// protocol is IMAP (RFC 9051), with TLS from the first byte as in RFC 8314 3.2.
+var protocol = mailhost.Protocol{Name: "IMAP", TLSPort: "993", Port: "143"}
 
 // Options are the keys of a source of type imap in the configuration.
 type Options struct {
@@ -40,10 +32,10 @@ func (o *Options) CheckOptions() []sources.Problem {
 	add := func(key, format string, args ...any) {
 		problems = append(problems, sources.Problem{Key: key, Message: fmt.Sprintf(format, args...)})
 	}
-	if _, _, err := o.address(); err != nil {
+	if _, _, err := protocol.Address(o.Server, o.TLS); err != nil {
 		add("server", "%v", err)
 	}
-	if o.TLS == tlsNone && !o.AllowPlaintext {
+	if o.TLS == mailhost.None && !o.AllowPlaintext {
 		add("tls", "tls: none sends the password unencrypted; use implicit or starttls, or permit it with allow_plaintext: true")
 	}
 	return append(problems, sources.CheckFolders(o.Folders, o.ExcludeFolders, o.FiledFolder, o.FailedFolder)...)
@@ -81,32 +73,4 @@ func (o *Options) selection() (sources.Selection, error) {
 		s.Never = append(s.Never, path)
 	}
 	return s, nil
-}
-
-// address returns the host and the port of the server.
-func (o *Options) address() (host, port string, err error) {
-	if o.Server == "" {
-		return "", "", errors.New("server: the host name is missing")
-	}
-	port = "993"
-	if o.TLS == tlsStart || o.TLS == tlsNone {
-		port = "143"
-	}
-	host = o.Server
-	bare := strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-	if _, err := netip.ParseAddr(bare); err == nil {
-		return bare, port, nil
-	}
-	if strings.Contains(host, ":") {
-		if host, port, err = net.SplitHostPort(o.Server); err != nil {
-			return "", "", errors.New("server: not a host name with or without :PORT")
-		}
-	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n < 1 {
-		return "", "", errors.New("server: no port from 1 to 65535 after the colon")
-	}
-	if host == "" || strings.ContainsAny(host, "/ @") {
-		return "", "", errors.New("server: not a host name with or without :PORT")
-	}
-	return host, port, nil
 }

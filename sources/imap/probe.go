@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"time"
@@ -26,12 +25,12 @@ func (s *Source) Probe(ctx context.Context, report func(sources.Step)) {
 	if !s.probeTokens(ctx, report) {
 		return
 	}
-	addrs, err := net.DefaultResolver.LookupHost(ctx, s.host)
+	addrs, err := s.host.Lookup(ctx)
 	if err != nil {
-		report(sources.Step{Name: "name", Err: s.explainDial(ctx, err)})
+		report(sources.Step{Name: "name", Err: s.explain("look up the server", err)})
 		return
 	}
-	report(sources.Step{Name: "name", Detail: s.host + " is " + strings.Join(addrs, ", ")})
+	report(sources.Step{Name: "name", Detail: s.host.Name + " is " + strings.Join(addrs, ", ")})
 	if err := s.pool.slot(ctx); err != nil {
 		report(sources.Step{Name: "tcp", Err: s.explain("wait for a connection", err)})
 		return

@@ -11,16 +11,15 @@ package imap
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 
+	"postroom/internal/mailhost"
 	"postroom/internal/oauth"
 	"postroom/internal/secret"
 	"postroom/sources"
@@ -90,15 +89,13 @@ func (t Timeouts) withDefaults() Timeouts {
 
 // Source is one mailbox on an IMAP server.
 type Source struct {
-	cfg        Config
-	server     string
-	host, port string
-	selection  sources.Selection
-	tls        *tls.Config
-	log        *zap.Logger
-	pool       *pool
-	delimiter  separatorCache
-	closing    sync.Once
+	cfg       Config
+	host      *mailhost.Host
+	selection sources.Selection
+	log       *zap.Logger
+	pool      *pool
+	delimiter separatorCache
+	closing   sync.Once
 	// signed is what was last signed in with, nil without a token.
 	signed atomic.Pointer[tokenSignIn]
 
@@ -128,32 +125,14 @@ var ErrClosed = errors.New("the source is closed")
 // Open returns the mailbox. It reads ca_file, but makes no connection. If it fails,
 // cfg.Tokens are still the caller's to close.
 func Open(cfg Config) (*Source, error) {
-	cfg.TLS = cmp.Or(cfg.TLS, tlsImplicit)
+	cfg.TLS = cmp.Or(cfg.TLS, mailhost.Implicit)
 	cfg.Connections = cmp.Or(cfg.Connections, 2)
 	cfg.MaxMessage = cmp.Or(cfg.MaxMessage, 2<<30)
 	cfg.MaxAnswer = cmp.Or(cfg.MaxAnswer, 64<<20)
 	cfg.Timeouts = cfg.Timeouts.withDefaults()
-	host, port, err := cfg.address()
-	if err != nil {
-		return nil, fmt.Errorf("open source %s: %w", cfg.Name, err)
-	}
-	s := &Source{
-		cfg:     cfg,
-		server:  net.JoinHostPort(host, port),
-		host:    host,
-		port:    port,
-		log:     cfg.Log,
-		names:   make(map[string]string),
-		looks:   make(map[string]look),
-		strikes: make(map[string]int),
-		copies:  make(map[string]numberedSet),
-	}
 	switch cfg.TLS {
-	case tlsImplicit, tlsStart:
-		if s.tls, err = tlsConfig(host, cfg.CAFile); err != nil {
-			return nil, fmt.Errorf("open source %s: %w", cfg.Name, err)
-		}
-	case tlsNone:
+	case mailhost.Implicit, mailhost.StartTLS:
+	case mailhost.None:
 		if cfg.Tokens != nil {
 			return nil, sources.Errorf(sources.Permanent, "open source %s: a token is never sent without encryption", cfg.Name).
 				WithRemedy("use tls: implicit or starttls")
@@ -164,6 +143,22 @@ func Open(cfg Config) (*Source, error) {
 		}
 	default:
 		return nil, fmt.Errorf("open source %s: tls %q is none of implicit, starttls, none", cfg.Name, cfg.TLS)
+	}
+	host, err := mailhost.New(protocol, cfg.Server, cfg.TLS, cfg.CAFile)
+	var failure *mailhost.Failure
+	if errors.As(err, &failure) {
+		return nil, sources.Errorf(sources.Permanent, "open source %s: %w", cfg.Name, err).WithRemedy("%s", failure.Remedy)
+	} else if err != nil {
+		return nil, fmt.Errorf("open source %s: %w", cfg.Name, err)
+	}
+	s := &Source{
+		cfg:     cfg,
+		host:    host,
+		log:     cfg.Log,
+		names:   make(map[string]string),
+		looks:   make(map[string]look),
+		strikes: make(map[string]int),
+		copies:  make(map[string]numberedSet),
 	}
 	if s.selection, err = cfg.selection(); err != nil {
 		return nil, fmt.Errorf("open source %s: %w", cfg.Name, err)

@@ -78,7 +78,7 @@ func (s *Source) authenticateByToken(ctx context.Context, c *conn, caps goimap.C
 		return "", s.error(sources.Permanent, "sign in", errors.New("the server accepts no token on this connection: it offers neither "+oauth.XOAuth2+" nor "+oauth.OAuthBearer)).
 			WithRemedy("check server; if it is the right one, it wants credentials of type password")
 	}
-	client := &tokenClient{attempt: oauth.New(mechanism, s.cfg.Username, s.host, s.port, token)}
+	client := &tokenClient{attempt: oauth.New(mechanism, s.cfg.Username, s.host.Name, s.host.Port, token)}
 	s.signed.Store(&tokenSignIn{client.attempt, token})
 	c.stream.answering(true)
 	defer c.stream.answering(false)

@@ -1,8 +1,0 @@
-package imap
-
-import "golang.org/x/sys/windows"
-
-const (
-	errRefused = windows.WSAECONNREFUSED
-	errReset   = windows.WSAECONNRESET
-)
