@@ -191,7 +191,11 @@ func (b *batch) fetch(refs []sources.Ref) error {
 			if m.Err != nil {
 				return b.undelivered(e, m.Err)
 			}
-			raw, err := b.e.Spool.Take(m.Body, m.Size, b.e.MaxSize)
+			size := m.Size
+			if size < 0 && ref.Size <= b.e.MaxSize {
+				size = ref.Size // an estimate
+			}
+			raw, err := b.e.Spool.Take(m.Body, size, b.e.MaxSize)
 			switch {
 			case err == nil:
 				return b.enter(e, raw, m)
