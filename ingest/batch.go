@@ -58,7 +58,8 @@ func (p *poll) start(entries []ledger.Entry, again bool) *batch {
 	return b
 }
 
-// finish waits for the workers, and settles what they filed.
+// finish waits for the workers, and settles what they filed, with what was filed
+// before it, unless more is to be gathered.
 func (b *batch) finish() error {
 	b.working.Wait()
 	err := b.starting
@@ -67,7 +68,10 @@ func (b *batch) finish() error {
 	}
 	b.abandon(slices.Collect(maps.Values(b.waiting)), err)
 	b.forget()
-	err = errors.Join(err, b.settle())
+	b.unsettled = append(b.unsettled, b.owed...)
+	if len(b.unsettled) >= b.gather {
+		err = errors.Join(err, b.settle())
+	}
 	if b.inTurn {
 		<-b.e.turns
 	}
@@ -191,7 +195,11 @@ func (b *batch) fetch(refs []sources.Ref) error {
 			if m.Err != nil {
 				return b.undelivered(e, m.Err)
 			}
-			raw, err := b.e.Spool.Take(m.Body, m.Size, b.e.MaxSize)
+			size := m.Size
+			if size < 0 && ref.Size <= b.e.MaxSize {
+				size = ref.Size // an estimate
+			}
+			raw, err := b.e.Spool.Take(m.Body, size, b.e.MaxSize)
 			switch {
 			case err == nil:
 				return b.enter(e, raw, m)

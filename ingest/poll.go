@@ -134,6 +134,10 @@ type poll struct {
 	stop    context.CancelCauseFunc // ends ctx
 	release func()
 
+	// unsettled are entries that are filed or quarantined: to be settled on the server
+	// once there are gather of them, or no more follow.
+	unsettled []ledger.Entry
+	gather    int
 	// disposing is what went wrong with dispositions. It holds up nothing else.
 	disposing error
 	// automatic is set where messages are put back from quarantine without a
@@ -320,7 +324,14 @@ func (p *poll) news() (err error) {
 	p.tell(Event{Kind: Listed, Listed: max(listing.Remaining(), 0)})
 	var again []string // keys that the filter leaves out only as they are now
 	var tail errgroup.Group
-	defer func() { err = errors.Join(err, tail.Wait()) }()
+	if g, ok := p.src.(sources.Gatherer); ok {
+		p.gather = g.SettleTogether()
+	}
+	defer func() {
+		err = errors.Join(err, tail.Wait())
+		p.gather = 0
+		err = errors.Join(err, p.settle())
+	}()
 	for {
 		refs, err := listing.Next(p.ctx, chunk)
 		if err != nil {

@@ -28,16 +28,16 @@ func (p *poll) action(e ledger.Entry) sources.Action {
 }
 
 // settle does on the server what is owed there, and records it.
-func (b *batch) settle() error {
+func (p *poll) settle() error {
 	actions := make(map[sources.Action][]ledger.Entry)
-	for _, e := range b.owed {
-		a := b.action(e)
+	for _, e := range p.unsettled {
+		a := p.action(e)
 		actions[a] = append(actions[a], e)
 	}
-	b.owed = nil
+	p.unsettled = nil
 	var first error
 	for a, entries := range actions {
-		if err := b.apply(a, entries); err != nil && first == nil {
+		if err := p.apply(a, entries); err != nil && first == nil {
 			first = err
 		}
 	}
@@ -45,9 +45,9 @@ func (b *batch) settle() error {
 }
 
 // apply does one action to entries that are owed it.
-func (b *batch) apply(a sources.Action, entries []ledger.Entry) error {
+func (p *poll) apply(a sources.Action, entries []ledger.Entry) error {
 	if a.Verb == sources.Keep {
-		return b.settled(entries)
+		return p.settled(entries)
 	}
 	byKey := make(map[string]ledger.Entry, len(entries))
 	keys := make([]string, len(entries))
@@ -59,13 +59,13 @@ func (b *batch) apply(a sources.Action, entries []ledger.Entry) error {
 	var cause error
 	fail := func(e ledger.Entry, err error) {
 		cause = err
-		b.next(&e, err)
+		p.next(&e, err)
 		if e.State == ledger.Filed {
 			e.Cause = fmt.Sprintf("%s on the server: %v", a.Verb, err)
 		}
 		failed = append(failed, e)
 	}
-	err := b.src.Settle(b.work, b.folder, keys, a, func(key string, err error) {
+	err := p.src.Settle(p.work, p.folder, keys, a, func(key string, err error) {
 		e, ok := byKey[key]
 		delete(byKey, key)
 		switch {
@@ -82,16 +82,16 @@ func (b *batch) apply(a sources.Action, entries []ledger.Entry) error {
 			fail(e, err)
 		}
 	}
-	if err := b.advance(failed...); err != nil {
+	if err := p.advance(failed...); err != nil {
 		return err
 	}
-	if err := b.settled(done); err != nil {
+	if err := p.settled(done); err != nil {
 		return err
 	}
 	if len(failed) == 0 {
 		return nil
 	}
-	b.log.Warn("disposition failed, it will be tried again", zap.String("action", string(a.Verb)),
+	p.log.Warn("disposition failed, it will be tried again", zap.String("action", string(a.Verb)),
 		zap.Int("messages", len(failed)), zap.Error(cause), remedyField(cause))
 	cause = fmt.Errorf("%s messages on the server: %w", a.Verb, cause)
 	switch sources.ClassOf(err) {
@@ -101,12 +101,12 @@ func (b *batch) apply(a sources.Action, entries []ledger.Entry) error {
 		}
 	}
 	// It holds up nothing new: should the server be in trouble, that shows.
-	b.disposing = cause
+	p.disposing = cause
 	return nil
 }
 
 // settled records that nothing more is owed for the entries.
-func (b *batch) settled(entries []ledger.Entry) error {
+func (p *poll) settled(entries []ledger.Entry) error {
 	for i := range entries {
 		e := &entries[i]
 		switch e.State {
@@ -117,5 +117,5 @@ func (b *batch) settled(entries []ledger.Entry) error {
 		}
 		e.RetryAt = time.Time{}
 	}
-	return b.advance(entries...)
+	return p.advance(entries...)
 }

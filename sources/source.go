@@ -168,6 +168,14 @@ type Waiter interface {
 	Wait(ctx context.Context, folder Folder) error
 }
 
+// Gatherer is implemented by sources for which one Settle costs much, whatever the
+// number of its keys.
+type Gatherer interface {
+	// SettleTogether is how many messages are gathered, while more are fetched,
+	// before they are settled.
+	SettleTogether() int
+}
+
 // Lister is implemented by sources that can show what the mailbox holds.
 type Lister interface {
 	// Tree returns every folder of the mailbox, parents before children.

@@ -70,6 +70,36 @@ func TestPOP3(t *testing.T) {
 	}
 }
 
+// A maildrop is emptied in few sessions: each one begins with a listing of all that is
+// left.
+func TestPOP3DeletesTogether(t *testing.T) {
+	o := newOffice(t, dovecot.Options{})
+	proxy, err := faultnet.Start(o.server.POP3())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := proxy.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	o.configure("type: pop3\nserver: " + proxy.Addr() + "\ntls: none\nallow_plaintext: true\nafter_filing: delete")
+	for i := range 1000 {
+		o.send("INBOX", fmt.Appendf(nil, "Subject: %d\r\nMessage-ID: <%d@example.com>\r\n\r\nx\r\n", i, i))
+	}
+	if s := o.once(); s.Filed != 1000 {
+		t.Errorf("%+v", s)
+	}
+	o.judge()
+	if n := len(o.contents("INBOX")); n != 0 {
+		t.Errorf("%d messages were not deleted", n)
+	}
+	// One to sign in for the first time, one to list, fetch and delete.
+	if n := proxy.Stats().Connections; n > 2 {
+		t.Errorf("%d sessions", n)
+	}
+}
+
 // Whatever happens to the connection, every message of a maildrop is filed once,
 // octet for octet, and none is deleted before.
 func TestPOP3FaultsOfTheWire(t *testing.T) {

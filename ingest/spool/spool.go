@@ -110,14 +110,24 @@ func (s *Spool) fill(b *Blob, in io.Reader, size, limit int64) error {
 		if size >= 0 {
 			head.Grow(int(size) + bytes.MinRead)
 		}
-		if _, err := head.ReadFrom(io.LimitReader(in, reserve+1)); err != nil {
+		if _, err := head.ReadFrom(io.LimitReader(in, b.reserved+1)); err != nil {
 			return err
 		}
-		if n := int64(head.Len()); n <= reserve {
+		if more := small - b.reserved; int64(head.Len()) > b.reserved && s.budget.TryAcquire(more) {
+			b.reserved += more // it is larger than expected
+			if _, err := head.ReadFrom(io.LimitReader(in, b.reserved+1-int64(head.Len()))); err != nil {
+				return err
+			}
+		}
+		if n := int64(head.Len()); n <= b.reserved {
 			if n > limit {
 				return ErrTooLarge
 			}
 			b.mem, b.size = head.Bytes(), n
+			if spare := b.reserved - int64(head.Cap()); spare > 0 {
+				s.budget.Release(spare)
+				b.reserved -= spare
+			}
 			return nil
 		}
 	}

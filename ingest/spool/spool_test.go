@@ -162,3 +162,40 @@ func TestFile(t *testing.T) {
 		t.Error("the file was removed:", err)
 	}
 }
+
+// What a message of unknown or wrongly told size takes of the budget is what it
+// needs.
+func TestTakeOfUnknownSize(t *testing.T) {
+	for _, size := range []int64{-1, 100_000 - 7, 400_000} {
+		dir := t.TempDir()
+		s, err := Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var blobs []*Blob
+		for range budget / small {
+			b, err := s.Take(bytes.NewReader(random(100_000)), size, 1<<30)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !b.Held() || b.reserved < 100_000 {
+				t.Errorf("announced as %d: in memory %v, %d are reserved", size, b.Held(), b.reserved)
+			}
+			blobs = append(blobs, b)
+		}
+		if size < 100_000 && !s.budget.TryAcquire(budget/2) {
+			t.Errorf("announced as %d: %d messages of 100 kB take more than half of the budget", size, len(blobs))
+		} else if size < 100_000 {
+			s.budget.Release(budget / 2)
+		}
+		for _, b := range blobs {
+			if err := b.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		empty(t, dir)
+		if !s.budget.TryAcquire(budget) {
+			t.Errorf("announced as %d: the budget was not given back", size)
+		}
+	}
+}

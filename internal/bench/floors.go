@@ -21,6 +21,7 @@ var floors = map[string]func(args []string) error{
 	"floor-fetch": floorFetch,
 	"floor-copy":  floorCopy,
 	"floor-graph": floorGraph,
+	"floor-pop3":  floorPOP3,
 }
 
 var rawFetch = program{

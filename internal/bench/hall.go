@@ -29,10 +29,12 @@ type hall struct {
 	ctx     context.Context
 	dir     string
 	dovecot *dovecot.Server
-	proxy   *faultnet.Proxy // in front of the server without TLS
-	all     *mailbox
-	some    *mailbox
-	runs    int
+	// In front of the server without TLS.
+	proxyIMAP, proxyPOP3 *faultnet.Proxy
+
+	all, some *mailbox
+	many      *deliverer // see crowd
+	runs      int
 }
 
 func newHall(ctx context.Context, s settings, dir string) (_ *hall, err error) {
@@ -46,7 +48,10 @@ func newHall(ctx context.Context, s settings, dir string) (_ *hall, err error) {
 	if h.dovecot, err = dovecot.Run(dovecot.Options{Users: users}); err != nil {
 		return nil, err
 	}
-	if h.proxy, err = faultnet.Start(h.dovecot.IMAP()); err != nil {
+	if h.proxyIMAP, err = faultnet.Start(h.dovecot.IMAP()); err != nil {
+		return nil, err
+	}
+	if h.proxyPOP3, err = faultnet.Start(h.dovecot.POP3()); err != nil {
 		return nil, err
 	}
 	progress("delivering %d messages", s.messages)
@@ -56,8 +61,10 @@ func newHall(ctx context.Context, s settings, dir string) (_ *hall, err error) {
 
 func (h *hall) close() error {
 	var errs []error
-	if h.proxy != nil {
-		errs = append(errs, h.proxy.Close())
+	for _, proxy := range []*faultnet.Proxy{h.proxyIMAP, h.proxyPOP3} {
+		if proxy != nil {
+			errs = append(errs, proxy.Close())
+		}
 	}
 	if h.dovecot != nil {
 		errs = append(errs, h.dovecot.Close())
@@ -65,9 +72,31 @@ func (h *hall) close() error {
 	return errors.Join(errs...)
 }
 
-func (h *hall) plain() server   { return server{address: h.dovecot.IMAP(), ca: h.dovecot.CAFile()} }
-func (h *hall) secure() server  { return server{h.dovecot.IMAPS(), true, h.dovecot.CAFile()} }
-func (h *hall) proxied() server { return server{address: h.proxy.Addr(), ca: h.dovecot.CAFile()} }
+// imap, imaps and farIMAP are the server without TLS, with it, and without it
+// through the proxy; pop3, pop3s and farPOP3 likewise.
+func (h *hall) imap() server    { return h.server("imap", h.dovecot.IMAP(), false) }
+func (h *hall) imaps() server   { return h.server("imap", h.dovecot.IMAPS(), true) }
+func (h *hall) farIMAP() server { return h.server("imap", h.proxyIMAP.Addr(), false) }
+func (h *hall) pop3() server    { return h.server("pop3", h.dovecot.POP3(), false) }
+func (h *hall) pop3s() server   { return h.server("pop3", h.dovecot.POP3S(), true) }
+func (h *hall) farPOP3() server { return h.server("pop3", h.proxyPOP3.Addr(), false) }
+
+func (h *hall) server(protocol, address string, tls bool) server {
+	return server{protocol, address, tls, h.dovecot.CAFile()}
+}
+
+// crowd returns the mailbox of many short messages, which the first call delivers.
+func (h *hall) crowd() (*deliverer, error) {
+	if h.many == nil {
+		progress("delivering %d messages to one folder", h.settings.folder)
+		d := newDeliverer(h.dovecot, crowded)
+		if err := d.deliverShort(h.settings.folder); err != nil {
+			return nil, err
+		}
+		h.many = d
+	}
+	return h.many, nil
+}
 
 // entry is a program in a table.
 type entry struct {
@@ -126,8 +155,20 @@ func (h *hall) in(dir string, e *entry) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	before := h.proxy.Stats()
+	trips, received := h.through()
 	s, err := execute(h.ctx, dir, e.limit, command, "BENCH_PASSWORD="+password)
-	s.trips = h.proxy.Stats().Trips - before.Trips
+	s.trips, s.received = h.through()
+	s.trips -= trips
+	s.received -= received
 	return s, err
+}
+
+// through returns the round trips, and the bytes from the server, that have gone
+// through the proxies.
+func (h *hall) through() (trips int, received int64) {
+	for _, proxy := range []*faultnet.Proxy{h.proxyIMAP, h.proxyPOP3} {
+		stats := proxy.Stats()
+		trips, received = trips+stats.Trips, received+stats.Down
+	}
+	return trips, received
 }

@@ -77,16 +77,16 @@ func fill(server *dovecot.Server, s settings, dir string) (all, some *mailbox, e
 	return toAll.mailbox, toSome.mailbox, nil
 }
 
-// fillCrowded delivers n short messages.
-func fillCrowded(server *dovecot.Server, n int) (*mailbox, error) {
-	d := newDeliverer(server, crowded)
-	for i := range n {
+// deliverShort delivers n short messages, none of them twice.
+func (d *deliverer) deliverShort(n int) error {
+	for range n {
+		i := d.messages
 		raw := fmt.Appendf(nil, "From: orders@example.com\r\nSubject: Order %d\r\nMessage-ID: <%d@example.com>\r\n\r\nSee above.\r\n", i, i)
 		if err := d.deliver(raw); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return d.mailbox, nil
+	return nil
 }
 
 // fillHeavy delivers one large message.

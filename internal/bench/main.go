@@ -36,6 +36,7 @@ type settings struct {
 	idle     bool
 	window   time.Duration
 	graph    bool
+	pop3     bool
 	syncs    bool
 	msg      bool
 }
@@ -56,7 +57,7 @@ func main() {
 func run() error {
 	var s settings
 	flag.IntVar(&s.messages, "messages", 5000, "messages in the mailbox")
-	flag.IntVar(&s.sample, "sample", 500, "messages in the mailbox of slow programs")
+	flag.IntVar(&s.sample, "sample", 1500, "messages in the mailbox of slow programs")
 	flag.IntVar(&s.rounds, "rounds", 3, "runs of each program, of which the median is told")
 	flag.IntVar(&s.folder, "folder", 100_000, "messages in the folder that is polled; 0 leaves it out")
 	flag.Int64Var(&s.large, "large", 150_000_000, "size of the large message; 0 leaves it out")
@@ -65,6 +66,7 @@ func run() error {
 	flag.BoolVar(&s.idle, "idle", false, "measure only what many folders cost in which nothing happens")
 	flag.DurationVar(&s.window, "window", 3*time.Minute, "how long that is measured, after the first runs")
 	flag.BoolVar(&s.graph, "graph", false, "measure only a mailbox in a stand-in for Exchange Online")
+	flag.BoolVar(&s.pop3, "pop3", false, "measure only what goes over POP3")
 	flag.BoolVar(&s.syncs, "syncs", false, "measure only filing on a disk whose syncs take long (strace)")
 	flag.BoolVar(&s.msg, "msg", false, "measure only the conversion to .msg, of at most 2000 messages and the large one")
 	flag.Parse()
@@ -73,6 +75,9 @@ func run() error {
 
 	dir, err := os.MkdirTemp(s.dir, "bench")
 	if err != nil {
+		return err
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
 		return err
 	}
 	if err := os.Chmod(dir, 0o755); err != nil {
@@ -84,6 +89,8 @@ func run() error {
 		do = idle
 	case s.graph:
 		do = exchange
+	case s.pop3:
+		do = pop3
 	case s.syncs:
 		do = syncs
 	case s.msg:
@@ -94,23 +101,7 @@ func run() error {
 
 // measure does everything in dir.
 func measure(ctx context.Context, s settings, dir string) error {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return err
-	}
-	load, err := loadAverage()
-	if err != nil {
-		return err
-	}
-	if err := build(ctx, dir); err != nil {
-		return err
-	}
-	h, err := newHall(ctx, s, dir)
-	if err != nil {
-		return err
-	}
-	defer h.close()
-	t, err := h.tables()
+	t, err := inHall(ctx, s, dir, (*hall).tables)
 	if err != nil {
 		return err
 	}
@@ -118,7 +109,7 @@ func measure(ctx context.Context, s settings, dir string) error {
 	if err != nil {
 		return err
 	}
-	text := fmt.Sprintf("Load average before: %s.\n\n", load) + t + c
+	text := t + c
 	if _, err := io.WriteString(os.Stdout, text); err != nil {
 		return err
 	}
@@ -126,6 +117,25 @@ func measure(ctx context.Context, s settings, dir string) error {
 		return nil
 	}
 	return replaceTable(s.write, text)
+}
+
+// inHall measures with servers and mailboxes in dir, and returns the load before
+// and what came of it.
+func inHall(ctx context.Context, s settings, dir string, measure func(*hall) (string, error)) (text string, err error) {
+	load, err := loadAverage()
+	if err != nil {
+		return "", err
+	}
+	if err := build(ctx, dir); err != nil {
+		return "", err
+	}
+	h, err := newHall(ctx, s, dir)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, h.close()) }()
+	text, err = measure(h)
+	return fmt.Sprintf("Load average before: %s.\n\n%s", load, text), err
 }
 
 // build builds postroom into dir.

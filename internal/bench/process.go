@@ -17,6 +17,7 @@ type sample struct {
 	wall, cpu time.Duration
 	peak      int64 // most memory held, in bytes
 	trips     int   // round trips, where a proxy counted them
+	received  int64 // bytes from the server, likewise
 }
 
 // errTimeUp is returned when a process was ended because it took too long.
@@ -92,6 +93,8 @@ func median(all []sample) sample {
 		cpu:   middle(all, func(s sample) time.Duration { return s.cpu }),
 		peak:  middle(all, func(s sample) int64 { return s.peak }),
 		trips: middle(all, func(s sample) int { return s.trips }),
+
+		received: middle(all, func(s sample) int64 { return s.received }),
 	}
 }
 

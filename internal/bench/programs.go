@@ -7,13 +7,15 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 )
 
 // server is where a program fetches from.
 type server struct {
-	address string // host:port
-	tls     bool
-	ca      string // file of the certificate's authority
+	protocol string // imap or pop3
+	address  string // host:port
+	tls      bool
+	ca       string // file of the certificate's authority
 }
 
 func (s server) host() string { host, _, _ := net.SplitHostPort(s.address); return host }
@@ -48,11 +50,11 @@ credentials:
     password: ${env:BENCH_PASSWORD}
 sources:
   - name: bench
-    type: imap
+    type: %s
     credentials: bench
     server: %s
     %s
-`, got, m.user, from.address, security)
+`, got, m.user, from.protocol, from.address, security)
 		return []string{filepath.Join(h.dir, "postroom"), "run", "--once", "--config", config}, err
 	},
 	check: func(m *mailbox, dir string) error { return m.checkDocuments(filepath.Join(dir, got)) },
@@ -101,11 +103,11 @@ var fetchmail = program{
 		}
 		config := filepath.Join(dir, "fetchmailrc")
 		err := write(config, `set no syslog
-poll %s protocol IMAP port %s auth password
+poll %s protocol %s port %s auth password
   user "%s" password "%s" keep fetchall no rewrite
   mda "cat > %s/$$"
   %s
-`, from.host(), from.port(), m.user, password, filepath.Join(dir, got), security)
+`, from.host(), strings.ToUpper(from.protocol), from.port(), m.user, password, filepath.Join(dir, got), security)
 		if err == nil {
 			err = os.Mkdir(filepath.Join(dir, got), 0o700)
 		}
@@ -114,10 +116,10 @@ poll %s protocol IMAP port %s auth password
 	check: func(m *mailbox, dir string) error { return m.checkFiles(filepath.Join(dir, got)) },
 }
 
-// getmail fetches over POP3: over IMAP it stalls more often, in its wait for a
-// process that has ended already.
+// getmail fetches over POP3 only: over IMAP it stalls more often, in its wait for
+// a process that has ended already.
 var getmail = program{
-	name: "getmail6, POP3",
+	name: "getmail6",
 	command: func(_ *hall, dir string, from server, m *mailbox) ([]string, error) {
 		recipient, uid, err := unprivileged()
 		if err != nil {

@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -30,37 +32,27 @@ func slowly(p program, by time.Duration) program {
 
 // syncs measures filing on a disk whose syncs take long.
 func syncs(ctx context.Context, s settings, dir string) error {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return err
+	text, err := inHall(ctx, s, dir, (*hall).slowSyncs)
+	if err == nil {
+		_, err = io.WriteString(os.Stdout, text)
 	}
-	load, err := loadAverage()
-	if err != nil {
-		return err
-	}
-	if err := build(ctx, dir); err != nil {
-		return err
-	}
-	h, err := newHall(ctx, s, dir)
-	if err != nil {
-		return err
-	}
-	defer h.close()
-	copied := &entry{program: slowly(copyFiles(filepath.Join(dir, originals)), dearSync), mailbox: h.all, limit: patience}
+	return err
+}
+
+func (h *hall) slowSyncs() (string, error) {
+	copied := &entry{program: slowly(copyFiles(filepath.Join(h.dir, originals)), dearSync), mailbox: h.all, limit: patience}
 	filing := func(from server) []*entry {
 		return []*entry{
 			{program: slowly(postroom, dearSync), from: from, mailbox: h.all, limit: patience},
 			{program: slowly(mbsync, dearSync), from: from, mailbox: h.all, limit: patience},
 		}
 	}
-	plain, secure := append([]*entry{copied}, filing(h.plain())...), filing(h.secure())
-	if err := h.compete(s.rounds, append(plain[:len(plain):len(plain)], secure...)); err != nil {
-		return err
+	plain, secure := append([]*entry{copied}, filing(h.imap())...), filing(h.imaps())
+	if err := h.compete(h.rounds, slices.Concat(plain, secure)); err != nil {
+		return "", err
 	}
 	var out strings.Builder
-	fmt.Fprintf(&out, "Load average before: %s.\n\n", load)
 	section(&out, fmt.Sprintf("Without TLS, a sync takes %v longer", dearSync), plain)
 	section(&out, fmt.Sprintf("TLS 1.3, a sync takes %v longer", dearSync), secure)
-	_, err = fmt.Print(out.String())
-	return err
+	return out.String(), nil
 }

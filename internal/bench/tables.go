@@ -15,31 +15,31 @@ func (h *hall) tables() (string, error) {
 	var out strings.Builder
 	copied := copyFiles(filepath.Join(h.dir, originals))
 	plain := []*entry{
-		{program: rawFetch, from: h.plain(), mailbox: h.all, limit: patience},
+		{program: rawFetch, from: h.imap(), mailbox: h.all, limit: patience},
 		{program: copied, mailbox: h.all, limit: patience},
-		{program: postroom, from: h.plain(), mailbox: h.all, limit: patience},
-		{program: mbsync, from: h.plain(), mailbox: h.all, limit: patience},
-		{program: fetchmail, from: h.plain(), mailbox: h.some, limit: slow},
-		{program: getmail, from: server{address: h.dovecot.POP3()}, mailbox: h.some, limit: slow},
+		{program: postroom, from: h.imap(), mailbox: h.all, limit: patience},
+		{program: mbsync, from: h.imap(), mailbox: h.all, limit: patience},
+		{program: fetchmail, from: h.imap(), mailbox: h.some, limit: slow},
+		{program: getmail, from: h.pop3(), mailbox: h.some, limit: slow},
 	}
 	secure := []*entry{
-		{program: rawFetch, from: h.secure(), mailbox: h.all, limit: patience},
-		{program: postroom, from: h.secure(), mailbox: h.all, limit: patience},
-		{program: mbsync, from: h.secure(), mailbox: h.all, limit: patience},
-		{program: fetchmail, from: h.secure(), mailbox: h.some, limit: slow},
-		{program: getmail, from: server{h.dovecot.POP3S(), true, h.dovecot.CAFile()}, mailbox: h.some, limit: slow},
+		{program: rawFetch, from: h.imaps(), mailbox: h.all, limit: patience},
+		{program: postroom, from: h.imaps(), mailbox: h.all, limit: patience},
+		{program: mbsync, from: h.imaps(), mailbox: h.all, limit: patience},
+		{program: fetchmail, from: h.imaps(), mailbox: h.some, limit: slow},
+		{program: getmail, from: h.pop3s(), mailbox: h.some, limit: slow},
 	}
 	delay := faultnet.Line{Latency: latency}
-	h.proxy.Use(faultnet.Always(faultnet.Conduct{Up: delay, Down: delay}))
+	h.proxyIMAP.Use(faultnet.Always(faultnet.Conduct{Up: delay, Down: delay}))
 	far := []*entry{
-		{program: rawFetch, from: h.proxied(), mailbox: h.all, limit: patience},
-		{program: postroom, from: h.proxied(), mailbox: h.all, limit: patience},
-		{program: mbsync, from: h.proxied(), mailbox: h.all, limit: patience},
+		{program: rawFetch, from: h.farIMAP(), mailbox: h.all, limit: patience},
+		{program: postroom, from: h.farIMAP(), mailbox: h.all, limit: patience},
+		{program: mbsync, from: h.farIMAP(), mailbox: h.all, limit: patience},
 	}
 	if err := h.compete(h.rounds, slices.Concat(plain, secure, far)); err != nil {
 		return "", err
 	}
-	h.proxy.Use(nil)
+	h.proxyIMAP.Use(nil)
 	fmt.Fprintf(&out, "%d messages, %.1f MB; median of %d runs.\n\n", h.all.messages, float64(h.all.bytes)/1e6, h.rounds)
 	section(&out, "Without TLS", plain)
 	section(&out, "TLS 1.3", secure)
@@ -56,7 +56,8 @@ func (h *hall) tables() (string, error) {
 			return "", err
 		}
 	}
-	return out.String(), nil
+	text, err := h.overPOP3()
+	return out.String() + text, err
 }
 
 func ratio(a, b *entry) float64 {
@@ -70,8 +71,8 @@ func (h *hall) largeMessage(out *strings.Builder) error {
 		return err
 	}
 	entries := []*entry{
-		{program: postroom, from: h.secure(), mailbox: m, limit: patience},
-		{program: mbsync, from: h.secure(), mailbox: m, limit: patience},
+		{program: postroom, from: h.imaps(), mailbox: m, limit: patience},
+		{program: mbsync, from: h.imaps(), mailbox: m, limit: patience},
 	}
 	if err := h.compete(h.rounds, entries); err != nil {
 		return err
@@ -82,14 +83,14 @@ func (h *hall) largeMessage(out *strings.Builder) error {
 
 // poll measures a run that finds nothing new in a folder with much mail.
 func (h *hall) poll(out *strings.Builder) error {
-	progress("delivering %d messages to one folder", h.settings.folder)
-	m, err := fillCrowded(h.dovecot, h.settings.folder)
+	d, err := h.crowd()
 	if err != nil {
 		return err
 	}
+	m := d.mailbox
 	entries := []*entry{
-		{program: postroom, from: h.proxied(), mailbox: m, limit: patience},
-		{program: mbsync, from: h.proxied(), mailbox: m, limit: patience},
+		{program: postroom, from: h.farIMAP(), mailbox: m, limit: patience},
+		{program: mbsync, from: h.farIMAP(), mailbox: m, limit: patience},
 	}
 	var dirs []string
 	for _, e := range entries {

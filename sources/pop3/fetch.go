@@ -167,12 +167,8 @@ func (f *fetch) take(ctx context.Context, held *session) error {
 	if len(all) == 0 {
 		return nil
 	}
-	ahead := 1
-	if held.caps.pipelining && !f.single {
-		ahead = window
-	}
-	f.alone = ahead == 1
-	return held.follow(ctx, fetching, func() error { return f.pump(held, all, ahead) })
+	f.alone = f.single || !held.caps.pipelining
+	return held.follow(ctx, fetching, func() error { return f.pump(held, all) })
 }
 
 func (f *fetch) gone(ref sources.Ref) error {
@@ -188,27 +184,28 @@ func (f *fetch) hand(ref sources.Ref, m *sources.Message) error {
 	return nil
 }
 
-// pump asks for the messages, ahead at a time, and hands over what comes. What is
-// left is kept up to date.
+// pump asks for the messages, several at a time unless f.alone is set, and hands
+// over what comes. What is left is kept up to date.
 //
 // With several commands under way each RETR is followed by a question for the id of
 // the same number: an answer in its place shows that the message has ended where it
 // seemed to, and that the number still means the same message. With one at a time,
 // that would be a round trip; it is asked where the size is not as announced.
-func (f *fetch) pump(held *session, all []wanted, ahead int) error {
-	together := ahead > 1
-	sent := 0
-	for i, w := range all {
-		var next []string
-		if sent <= i+ahead/2 {
-			for ; sent < min(len(all), i+ahead); sent++ {
-				next = append(next, fmt.Sprintf("RETR %d", all[sent].number))
-				if together {
-					next = append(next, held.question(all[sent].entry))
-				}
+func (f *fetch) pump(held *session, all []wanted) error {
+	together := !f.alone
+	line := &pipeline{
+		c: held.client, n: len(all), alone: f.alone,
+		command: func(i int) string {
+			command := fmt.Sprintf("RETR %d", all[i].number)
+			if together {
+				command += "\r\n" + held.question(all[i].entry)
 			}
-		}
-		if err := held.send(next...); err != nil {
+			return command
+		},
+		size: func(i int) int64 { return all[i].size },
+	}
+	for i, w := range all {
+		if err := line.turn(i); err != nil {
 			return err
 		}
 		_, err := held.status()

@@ -30,7 +30,7 @@ func (s *Source) Headers(ctx context.Context, _ sources.Folder, yield func(sourc
 	all := held.drop.entries
 	var without []entry
 	err = held.follow(ctx, "read headers", func() error {
-		err := held.stream(len(all), func(i int) string { return fmt.Sprintf("TOP %d 0", all[i].number) },
+		err := held.stream(len(all), nil, func(i int) string { return fmt.Sprintf("TOP %d 0", all[i].number) },
 			func(i int, answer *body, refused *refusal) error {
 				if refused != nil {
 					without = append(without, all[i])
@@ -41,7 +41,8 @@ func (s *Source) Headers(ctx context.Context, _ sources.Folder, yield func(sourc
 		if err != nil {
 			return err
 		}
-		return held.stream(len(without), func(i int) string { return fmt.Sprintf("RETR %d", without[i].number) },
+		size := func(i int) int64 { return without[i].size }
+		return held.stream(len(without), size, func(i int) string { return fmt.Sprintf("RETR %d", without[i].number) },
 			func(i int, answer *body, refused *refusal) error {
 				if refused != nil {
 					return nil // it is no longer there, or fetching it will say why

@@ -21,8 +21,6 @@ const (
 	maxID = 900
 	// maxRemoved bounds the memory of messages that were deleted.
 	maxRemoved = 100_000
-	// window is how many commands are under way at a time (RFC 2449 6.6).
-	window = 16
 )
 
 // maildrop is what a session shows: the messages in the order of their numbers,
@@ -41,7 +39,8 @@ type entry struct {
 	size int64
 	// id is the unique id; empty if there is none.
 	id string
-	// own is the id with the size: a key unless another message has the same.
+	// own is the id with the size: a key unless another message has the same. The
+	// three mostly share their memory.
 	own string
 	key string
 }
@@ -159,37 +158,55 @@ func (c *session) readIDs(d *maildrop) error {
 				return nil
 			}
 		}
-		d.entries[next].id = string(id)
+		d.entries[next].setID(id)
 		next++
 		return nil
 	})
+}
+
+// setID sets the id, and what follows from it.
+func (e *entry) setID(id []byte) {
+	if len(id) == 0 {
+		return
+	}
+	shown := printable(id)
+	own := make([]byte, 0, len(shown)+20)
+	own = strconv.AppendInt(append(append(own, shown...), '/'), e.size, 10)
+	e.own = string(own)
+	if e.id = e.own[:len(shown)]; e.id != string(id) {
+		e.id = string(id)
+	}
 }
 
 // name gives every message its key. Most keys are the message's id with its size: an
 // id that the server uses again then is the same key only for a message of the same
 // size. Where that does not tell messages apart, what they hold does.
 func (c *session) name(ctx context.Context, d *maildrop) error {
-	times := make(map[string]int32, len(d.entries))
+	d.byKey = make(map[string]int32, len(d.entries))
+	twice := make(map[string]bool)
+	plain := true // each key is the message's own
 	for i := range d.entries {
 		e := &d.entries[i]
-		if e.id != "" {
-			e.own = printable(e.id) + "/" + strconv.FormatInt(e.size, 10)
-			times[e.own]++
+		if _, taken := d.byKey[e.own]; taken {
+			twice[e.own] = true
 		}
+		_, removed := c.source.removed[e.own]
+		plain = plain && e.id != "" && !removed
+		d.byKey[e.own] = int32(i)
+		e.key = e.own
+	}
+	if plain && len(twice) == 0 {
+		return nil
 	}
 	var alike []int
 	for i := range d.entries {
 		e := &d.entries[i]
 		again, removed := c.source.removed[e.own]
 		switch {
-		case e.id == "" || times[e.own] > 1:
-			alike = append(alike, i)
-		case removed && again == "":
+		case e.id == "" || twice[e.own] || removed && again == "":
 			alike = append(alike, i)
 		case removed:
 			e.key = again
-		default:
-			e.key = e.own
 		}
 	}
 	if len(alike) > 0 {
@@ -197,8 +214,8 @@ func (c *session) name(ctx context.Context, d *maildrop) error {
 			return err
 		}
 	}
-	clear(times)
-	d.byKey = make(map[string]int32, len(d.entries))
+	clear(d.byKey)
+	times := make(map[string]int32)
 	for i := range d.entries {
 		e := &d.entries[i]
 		if _, taken := d.byKey[e.key]; taken {
@@ -215,18 +232,18 @@ func (c *session) name(ctx context.Context, d *maildrop) error {
 }
 
 // printable returns the id if it can stand in a key, else a digest.
-func printable(id string) string {
+func printable(id []byte) []byte {
 	if len(id) <= maxID {
 		ok := true
-		for i := range len(id) {
-			ok = ok && id[i] > ' ' && id[i] < 0x7f
+		for _, b := range id {
+			ok = ok && b > ' ' && b < 0x7f
 		}
 		if ok {
 			return id
 		}
 	}
-	sum := sha256.Sum256([]byte(id))
-	return "sha256:" + hex.EncodeToString(sum[:])
+	sum := sha256.Sum256(id)
+	return hex.AppendEncode([]byte("sha256:"), sum[:])
 }
 
 // identify makes keys of what messages hold: of the header and the size, if the
@@ -237,7 +254,7 @@ func (c *session) identify(ctx context.Context, d *maildrop, which []int) error 
 	const doing = "read headers to tell messages apart"
 	return c.follow(ctx, doing, func() error {
 		var whole []int
-		err := c.stream(len(which), func(i int) string { return fmt.Sprintf("TOP %d 0", d.entries[which[i]].number) },
+		err := c.stream(len(which), nil, func(i int) string { return fmt.Sprintf("TOP %d 0", d.entries[which[i]].number) },
 			func(i int, answer *body, refused *refusal) error {
 				e := &d.entries[which[i]]
 				if refused != nil {
@@ -259,7 +276,8 @@ func (c *session) identify(ctx context.Context, d *maildrop, which []int) error 
 		if err != nil {
 			return err
 		}
-		return c.stream(len(whole), func(i int) string { return fmt.Sprintf("RETR %d", d.entries[whole[i]].number) },
+		size := func(i int) int64 { return d.entries[whole[i]].size }
+		return c.stream(len(whole), size, func(i int) string { return fmt.Sprintf("RETR %d", d.entries[whole[i]].number) },
 			func(i int, answer *body, refused *refusal) error {
 				e := &d.entries[whole[i]]
 				sum := sha256.New()
@@ -309,22 +327,11 @@ func (r *received) Write(p []byte) (int, error) {
 
 // stream sends n commands whose answers are of more lines, several at a time where
 // the server takes them so, and hands over each answer with i, or what the server
-// says instead. An answer need not be read.
-func (c *client) stream(n int, command func(i int) string, each func(i int, answer *body, refused *refusal) error) error {
-	ahead := 1
-	if c.caps.pipelining {
-		ahead = window
-	}
-	sent := 0
+// says instead. An answer need not be read. Sizes are as in [pipeline].
+func (c *client) stream(n int, size func(i int) int64, command func(i int) string, each func(i int, answer *body, refused *refusal) error) error {
+	line := &pipeline{c: c, n: n, alone: !c.caps.pipelining, command: command, size: size}
 	for i := range n {
-		var next []string
-		// In groups, for the sake of few packets.
-		if sent <= i+ahead/2 {
-			for ; sent < min(n, i+ahead); sent++ {
-				next = append(next, command(sent))
-			}
-		}
-		if err := c.send(next...); err != nil {
+		if err := line.turn(i); err != nil {
 			return err
 		}
 		_, err := c.status()
@@ -339,7 +346,7 @@ func (c *client) stream(n int, command func(i int) string, each func(i int, answ
 		}
 		answer := &body{
 			c:       c,
-			next:    func(int64) (bool, error) { return sent > i+1, nil },
+			next:    func(int64) (bool, error) { return line.follows(i), nil },
 			done:    func() error { return nil },
 			explain: func(err error) error { return err },
 		}

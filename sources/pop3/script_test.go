@@ -719,7 +719,7 @@ func TestTrips(t *testing.T) {
 		if got, err := fetch(t, s, refs[:256]); err != nil || len(got.body) != 256 {
 			t.Error(len(got.body), err)
 		}
-	}); n > 2*256/8+1 {
+	}); n > 256/32 {
 		t.Errorf("%d round trips for 256 messages", n)
 	}
 	list(t, s, cursor)
@@ -730,7 +730,7 @@ func TestTrips(t *testing.T) {
 		if _, err := settle(t, s, keys(refs[:256])); err != nil {
 			t.Error(err)
 		}
-	}); n > 4+256/8+1 {
+	}); n > 4+256/32 {
 		t.Errorf("%d round trips to delete 256 messages", n)
 	}
 }

@@ -103,19 +103,12 @@ func (s *Source) remove(ctx context.Context, keys []string, fresh bool, done fun
 	}
 	refused := make(map[string]error)
 	err = held.run(ctx, deleting, func() error {
-		ahead := 1
-		if held.caps.pipelining {
-			ahead = window
+		line := &pipeline{
+			c: held.client, n: len(there), alone: !held.caps.pipelining,
+			command: func(i int) string { return fmt.Sprintf("DELE %d", there[i].number) },
 		}
-		sent := 0
 		for i, e := range there {
-			var next []string
-			if sent <= i+ahead/2 {
-				for ; sent < min(len(there), i+ahead); sent++ {
-					next = append(next, fmt.Sprintf("DELE %d", there[sent].number))
-				}
-			}
-			if err := held.send(next...); err != nil {
+			if err := line.turn(i); err != nil {
 				return err
 			}
 			_, err := held.status()

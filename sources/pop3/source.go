@@ -100,13 +100,18 @@ type Source struct {
 }
 
 var (
-	_ sources.Source = (*Source)(nil)
-	_ sources.Lister = (*Source)(nil)
-	_ sources.Prober = (*Source)(nil)
+	_ sources.Source   = (*Source)(nil)
+	_ sources.Gatherer = (*Source)(nil)
+	_ sources.Lister   = (*Source)(nil)
+	_ sources.Prober   = (*Source)(nil)
 )
 
 // ErrClosed is returned by calls on a Source that has been closed.
 var ErrClosed = errors.New("the source is closed")
+
+// SettleTogether implements [sources.Gatherer]: a deletion ends the session, and the
+// next one begins with a listing of all that is left.
+func (s *Source) SettleTogether() int { return 2048 }
 
 // inbox is the only folder that there is.
 var inbox = sources.Folder{ID: sources.Inbox, Path: sources.Inbox}
