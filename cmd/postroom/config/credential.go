@@ -39,8 +39,11 @@ type Entra struct {
 	AuthorityHost             string       `yaml:"authority_host" kind:"https" doc:"Where to sign in, with cloud: custom."`
 	GraphEndpoint             string       `yaml:"graph_endpoint" kind:"https" doc:"Where Microsoft Graph is, with cloud: custom."`
 	CAFile                    string       `yaml:"ca_file" kind:"certificates" doc:"File of PEM certificates trusted besides those of the system."`
-	// Proxy is [Config.Proxy].
-	Proxy secret.Value
+	// Proxy is [Config.Proxy], StateDir [Config.StateDir].
+	Proxy    secret.Value
+	StateDir string
+	// SignIn is the command by which a person signs in, with flow: device_code.
+	SignIn string
 }
 
 // Google signs in as a service account of Google with domain-wide delegation.
