@@ -97,7 +97,7 @@ func (e *Entra) CheckOptions() []sources.Problem {
 		problems = append(problems, sources.Problem{Key: "client_secret", Message: "missing key \"client_secret\" or \"client_certificate\"; " + choice + ": add one of the two"})
 	}
 	switch tenant := strings.ToLower(e.TenantID); {
-	case tenant == "" || e.Flow == "device_code":
+	case tenant == "" || e.Flow == "device_code" && slices.Contains([]string{"common", "organizations"}, tenant):
 	case slices.Contains([]string{"common", "organizations", "consumers"}, tenant):
 		problems = append(problems, sources.Problem{Key: "tenant_id",
 			Message: "tenant_id: stands for many tenants, and an application that signs in by itself does so in one; " + tenantAllowed})
