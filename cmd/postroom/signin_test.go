@@ -7,12 +7,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"postroom/internal/dovecot"
 	"postroom/internal/graphtest"
+	"postroom/internal/secret"
+	"postroom/internal/vault"
 )
 
 // person is an office whose mailbox is opened by a person who signs in.
@@ -178,6 +181,22 @@ func TestSignInAsAPerson(t *testing.T) {
 			t.Errorf("%s: %+v", name, s)
 		}
 	}
+
+	// The tokens of a moment ago are still at hand, and so the sign-in is not
+	// renewed by being used.
+	err := vault.In(filepath.Join(p.dir, "state")).Update(t.Context(), "sign-in/me", func(old secret.Value) (secret.Value, error) {
+		used := regexp.MustCompile(`"used":"[^"]*"`)
+		return secret.New(used.ReplaceAllString(old.Reveal(), `"used":"`+time.Now().Add(-80*24*time.Hour).UTC().Format(time.RFC3339)+`"`)), nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	contains(t, p.run("run", "--once", "--log-level", "warn").err, "the sign-in of a person ends soon", command)
+	r = p.run("check")
+	if n := strings.Count(r.out, "ok      warning      the sign-in \"office\" expires"); r.status != 0 || n != 3 {
+		t.Errorf("check warns %d times, want 3:\n%s", n, r.out)
+	}
+	contains(t, r.out, "before then sign in as office: "+command)
 }
 
 // The state folder of another machine, or one restored from there, says what to do.
@@ -217,7 +236,7 @@ func TestSignInRefused(t *testing.T) {
 		{[]string{"--credentials", "you"}, "", "", exitUsage, []string{`no credentials are named "you"`}},
 		{[]string{"--credentials", "me"}, "flow: device_code", "client_secret: x", exitUsage, []string{"flow: device_code"}},
 		{[]string{"--credentials", "me"}, "  - name: exchange\n    type: exchange\n    mailbox: office\n", "  []\n", exitUsage, []string{"no source has the credentials me"}},
-		{[]string{"--credentials", "me"}, "tenant_id: ", "tenant_id: 0", exitFailed, []string{"tenant"}},
+		{[]string{"--credentials", "me"}, "tenant_id: ", "tenant_id: fabrikam.example # ", exitFailed, []string{"there is no such tenant", "check tenant_id"}},
 	} {
 		p.replaceConfig(strings.Replace(config, row.from, row.to, 1))
 		r := p.run(append([]string{"sign-in"}, row.args...)...)

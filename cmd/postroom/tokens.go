@@ -142,7 +142,7 @@ func (t *mailTokens) Probe(ctx context.Context, report func(name, detail string,
 		}
 		report("sign-in", detail, nil)
 		if err == nil && proof.Renew != "" && proof.Soon(time.Now(), warnBefore) {
-			report("warning", "the sign-in ends on "+proof.Expires.UTC().Format(time.DateOnly)+": before then "+proof.Renew, nil)
+			report("warning", fmt.Sprintf("the sign-in %q expires on %s: before then %s", proof.Name, proof.Expires.UTC().Format(time.DateOnly), proof.Renew), nil)
 		}
 	}
 }
