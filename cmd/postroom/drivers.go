@@ -13,6 +13,7 @@ import (
 	"postroom/internal/graph"
 	"postroom/internal/oauth"
 	"postroom/internal/secret"
+	"postroom/internal/vault"
 	"postroom/sources"
 	"postroom/sources/exchange"
 	"postroom/sources/imap"
@@ -59,7 +60,7 @@ func drivers() map[string]driver {
 			options: func() any { return new(imap.Options) },
 			open: func(s *config.Source, log *zap.Logger) (sources.Source, error) {
 				o := s.Options.(*imap.Options)
-				return withTokens(s, o.Server, func(tokens oauth.TokenSource) (sources.Source, error) {
+				return withTokens(s, o.Server, oauth.IMAP, log, func(tokens oauth.TokenSource) (sources.Source, error) {
 					user, password := signIn(s)
 					return imap.Open(imap.Config{
 						Options: *o, Name: s.Name,
@@ -77,7 +78,7 @@ func drivers() map[string]driver {
 			options: func() any { return new(pop3.Options) },
 			open: func(s *config.Source, log *zap.Logger) (sources.Source, error) {
 				o := s.Options.(*pop3.Options)
-				return withTokens(s, o.Server, func(tokens oauth.TokenSource) (sources.Source, error) {
+				return withTokens(s, o.Server, oauth.POP3, log, func(tokens oauth.TokenSource) (sources.Source, error) {
 					user, password := signIn(s)
 					return pop3.Open(pop3.Config{
 						Options: *o, Name: s.Name,
@@ -109,11 +110,15 @@ func graphSettings(s *config.Source) graph.Settings {
 		return graph.Settings{}
 	}
 	e := s.Credentials.Entra
+	var person *graph.Person
+	if e.Flow == graph.DeviceCode {
+		person = &graph.Person{Mailbox: s.Mailbox, Vault: vault.In(e.StateDir), Name: "sign-in/" + s.Credentials.Name, Command: e.SignIn}
+	}
 	return graph.Settings{
 		TenantID: e.TenantID, ClientID: e.ClientID, ClientSecret: e.ClientSecret,
 		Certificate: e.ClientCertificate, CertificatePassword: e.ClientCertificatePassword,
 		Flow: e.Flow, Cloud: e.Cloud, AuthorityHost: e.AuthorityHost, GraphEndpoint: e.GraphEndpoint,
-		CAFile: e.CAFile, Proxy: e.Proxy,
+		CAFile: e.CAFile, Proxy: e.Proxy, Person: person,
 	}
 }
 

@@ -119,7 +119,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(
 		newRun(), newCheck(), newFolders(), newHistory(), newQuarantine(),
 		newVerify(), newRefile(), newForget(), newBackup(),
-		newConvert(), newDemo(), newService(), newSchema(), newVersion(),
+		newConvert(), newDemo(), newSecret(), newSignIn(), newService(), newSchema(), newVersion(),
 	)
 	addNotBuilt(root)
 	return root

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"go.uber.org/zap"
+
 	"postroom/cmd/postroom/config"
 	"postroom/internal/graph"
 	"postroom/internal/oauth"
@@ -22,6 +24,9 @@ type mailTokens struct {
 	resource *graph.Resource
 	client   *graph.Client
 	mailbox  string
+	log      *zap.Logger
+	// person: it is one who signs in, and not an application.
+	person bool
 }
 
 var (
@@ -31,7 +36,7 @@ var (
 
 // openTokens returns the tokens for the source's mailbox on the server, a host
 // name with or without port. Without credentials of type entra it returns nil.
-func openTokens(s *config.Source, server string) (oauth.TokenSource, error) {
+func openTokens(s *config.Source, server string, p oauth.Protocol, log *zap.Logger) (oauth.TokenSource, error) {
 	if s.Credentials == nil || s.Credentials.Entra == nil {
 		return nil, nil
 	}
@@ -40,13 +45,13 @@ func openTokens(s *config.Source, server string) (oauth.TokenSource, error) {
 		e, _ := exchange.ExplainSignIn(err)
 		return nil, fmt.Errorf("open source %s: %w", s.Name, e)
 	}
-	return &mailTokens{client.Resource(client.MailScope(hostOf(server)), "Exchange Online"), client, s.Mailbox}, nil
+	return &mailTokens{client.Resource(client.MailScope(hostOf(server), p), "Exchange Online"), client, s.Mailbox, log, s.Credentials.Entra.Flow == graph.DeviceCode}, nil
 }
 
-// withTokens opens a source, with tokens for the server if its credentials are of
+// withTokens opens a source of the protocol, with tokens for the server if its credentials are of
 // type entra. It closes these if that fails.
-func withTokens(s *config.Source, server string, open func(oauth.TokenSource) (sources.Source, error)) (sources.Source, error) {
-	tokens, err := openTokens(s, server)
+func withTokens(s *config.Source, server string, p oauth.Protocol, log *zap.Logger, open func(oauth.TokenSource) (sources.Source, error)) (sources.Source, error) {
+	tokens, err := openTokens(s, server, p, log)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.Position, err)
 	}
@@ -85,6 +90,15 @@ func (t *mailTokens) Token(ctx context.Context) (secret.Value, error) {
 	if err != nil {
 		return secret.Value{}, t.explain("sign in", err)
 	}
+	if t.person {
+		proof, soon, err := t.client.ExpiresSoon(ctx, warnBefore)
+		if err != nil {
+			return secret.Value{}, t.explain("sign in", err)
+		}
+		if soon {
+			t.log.Warn("the sign-in of a person ends soon", zap.String("mailbox", t.mailbox), zap.Time("expires", proof.Expires), zap.String("remedy", proof.Renew))
+		}
+	}
 	return token, nil
 }
 
@@ -122,8 +136,26 @@ func (t *mailTokens) Probe(ctx context.Context, report func(name, detail string,
 		if expires := t.client.CertificateExpires(); !expires.IsZero() {
 			detail += "; certificate until " + expires.UTC().Format(time.DateOnly)
 		}
+		proof, err := t.signInOf(ctx)
+		if err == nil && proof.Renew != "" {
+			detail += "; the sign-in until " + proof.Expires.UTC().Format(time.DateOnly) + " unless it is used"
+		}
 		report("sign-in", detail, nil)
+		if err == nil && proof.Renew != "" && proof.Soon(time.Now(), warnBefore) {
+			report("warning", fmt.Sprintf("the sign-in %q expires on %s: before then %s", proof.Name, proof.Expires.UTC().Format(time.DateOnly), proof.Renew), nil)
+		}
 	}
+}
+
+// warnBefore is how long before its end a sign-in is said to end soon.
+const warnBefore = 30 * 24 * time.Hour
+
+// signInOf is until when a person's sign-in is good, zero for an application.
+func (t *mailTokens) signInOf(ctx context.Context) (graph.Proof, error) {
+	if !t.person {
+		return graph.Proof{}, nil
+	}
+	return t.client.Proof(ctx)
 }
 
 // describeToken says for whom the token is, and what of permissions is in it.
@@ -132,6 +164,10 @@ func describeToken(c oauth.Claims) string {
 		return "Entra has given a token"
 	}
 	detail := fmt.Sprintf("application %s, tenant %s; token until %s", c.App, c.TenantID, c.Expires.UTC().Format(time.RFC3339))
+	if c.User != "" {
+		detail = "as " + c.User + " by " + detail
+	}
+	c.Roles = append(c.Roles, c.Scopes...)
 	if len(c.Roles) == 0 {
 		return detail + "; it has no permission"
 	}

@@ -11,7 +11,14 @@ import (
 // WriteFile writes the whole of r to the file, replacing it at once or, on an
 // error, not at all. When it returns nil, the file and its name survive a loss
 // of power.
-func WriteFile(path string, r io.Reader, mode os.FileMode) (err error) {
+func WriteFile(path string, r io.Reader, mode os.FileMode) error {
+	return WriteFileAs(path, r, func(f *os.File) error { return f.Chmod(mode) })
+}
+
+// WriteFileAs is WriteFile for a file that needs more than a mode, such as an
+// owner: prepare is given the new file before anything is in it, when it is of
+// mode 0600.
+func WriteFileAs(path string, r io.Reader, prepare func(*os.File) error) (err error) {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
 	if err != nil {
@@ -23,7 +30,7 @@ func WriteFile(path string, r io.Reader, mode os.FileMode) (err error) {
 			os.Remove(f.Name())
 		}
 	}()
-	if err := f.Chmod(mode); err != nil {
+	if err := prepare(f); err != nil {
 		return err
 	}
 	if _, err := io.Copy(f, r); err != nil {

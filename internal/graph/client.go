@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	abs "github.com/microsoft/kiota-abstractions-go"
 	"github.com/microsoft/kiota-abstractions-go/authentication"
@@ -94,6 +95,7 @@ type Client struct {
 	conns    conns
 	tokens   *tokens
 	proofs   proofs
+	dead     atomic.Pointer[dead]
 	builder  *users.UsersRequestBuilder
 	adapter  *khttp.NetHttpRequestAdapter
 	host     string

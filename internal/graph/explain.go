@@ -31,6 +31,14 @@ const (
 	NoIdentity
 	WrongCloud
 	Blocked
+	// NotSignedIn: a person has to sign in, for the first time or again.
+	NotSignedIn
+	// WrongPerson: the person who signed in is not the one of the mailbox.
+	WrongPerson
+	// NoConsent: the person may not let the application do this.
+	NoConsent
+	// NotKept: the sign-in cannot be written to the vault. It may pass.
+	NotKept
 )
 
 // SignInError is a refusal to hand out a token.
@@ -46,7 +54,11 @@ type SignInError struct {
 }
 
 // Temporary reports whether it is not the credentials that are at fault.
-func (e *SignInError) Temporary() bool { return e.Reason == AuthorityDown }
+func (e *SignInError) Temporary() bool { return e.Reason == AuthorityDown || e.Reason == NotKept }
+
+// byPerson reports whether a new sign-in of the person changes it at once. What is
+// kept of the one before tells whether to ask Entra again.
+func (e *SignInError) byPerson() bool { return e.Reason == NotSignedIn || e.Reason == WrongPerson }
 
 func (e *SignInError) Error() string {
 	text := fmt.Sprintf("sign in to Microsoft Entra ID (%s): %s", e.who, e.Summary)
@@ -89,6 +101,10 @@ func (s *Settings) explainSignIn(note *spoken, err error) error {
 	if !note.date.IsZero() {
 		skew = time.Until(note.date)
 	}
+	if reason, summary, remedy := s.explainPerson(note, code); summary != "" {
+		set(reason, summary, remedy)
+		return e
+	}
 	switch code {
 	case 90002, 900021, 900023, 900971, 90013:
 		set(WrongTenant, "there is no such tenant", "check tenant_id, and cloud if the tenant is in a national cloud: "+register+", the application's overview shows the Directory (tenant) ID")
@@ -113,7 +129,7 @@ func (s *Settings) explainSignIn(note *spoken, err error) error {
 	case 500011, 65001, 650052, 650057:
 		set(WrongCloud, "Microsoft Graph is not known to this tenant under "+s.graphName(), "check cloud: the tenant may be in another of Microsoft's clouds")
 		if note.asked != nil && note.asked.service != "" {
-			e.Summary = note.asked.service + " is not known to this tenant under " + strings.TrimSuffix(note.asked.scope, "/.default")
+			e.Summary = note.asked.service + " is not known to this tenant under " + note.asked.scope[:max(0, strings.LastIndexByte(note.asked.scope, '/'))]
 			e.Remedy += ", or have no subscription to this service"
 			if s.Cloud == "custom" {
 				e.Remedy = "with cloud: custom a token is asked for by the host name of server: is that the name under which the authority knows the service?"

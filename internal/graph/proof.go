@@ -12,11 +12,24 @@ import (
 
 // Proof is what an application proves itself with, and until when.
 type Proof struct {
-	// Kind is "certificate" or "client secret".
+	// Kind is "certificate", "client secret", or "sign-in" of a person.
 	Kind string
-	// Name is what the directory calls a secret; it may be empty.
+	// Name is what the directory calls a secret, or who signed in; it may be empty.
 	Name    string
 	Expires time.Time
+	// Life is how long it is valid from its last use on, if that renews it; and
+	// Renew how a person does so, "" if not a person.
+	Life  time.Duration
+	Renew string
+}
+
+// Soon reports whether it expires within the time, or, if it is renewed by use,
+// within the last third of its life.
+func (p Proof) Soon(now time.Time, within time.Duration) bool {
+	if p.Life > 0 {
+		within = min(within, p.Life/3)
+	}
+	return !p.Expires.IsZero() && p.Expires.Sub(now) <= within
 }
 
 const (
@@ -43,6 +56,9 @@ type proofs struct {
 // (Application.Read.All).
 func (c *Client) Proof(ctx context.Context) (Proof, error) {
 	s := &c.settings
+	if s.Flow == DeviceCode {
+		return c.personProof(), nil
+	}
 	if at := c.CertificateExpires(); !at.IsZero() {
 		return Proof{Kind: "certificate", Expires: at}, nil
 	}
@@ -77,7 +93,7 @@ func (c *Client) Proof(ctx context.Context) (Proof, error) {
 func (c *Client) ExpiresSoon(ctx context.Context, within time.Duration) (p Proof, soon bool, err error) {
 	p, err = c.Proof(ctx)
 	now := c.tokens.now()
-	if p.Expires.IsZero() || p.Expires.Sub(now) > within {
+	if !p.Soon(now, within) {
 		return p, false, err
 	}
 	c.proofs.mu.Lock()

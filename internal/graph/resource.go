@@ -35,13 +35,25 @@ func (c *Client) Resource(scope, service string) *Resource {
 	return &Resource{client: c, tokens: t}
 }
 
-// MailScope is the scope of tokens for IMAP and POP3: in a cloud that is not known
+// MailScope is the scope of tokens for IMAP or POP3: in a cloud that is not known
 // it is that of the server itself, given by its host name.
-func (c *Client) MailScope(server string) string {
+func (c *Client) MailScope(server string, p oauth.Protocol) string {
+	resource := "https://" + server
 	if c.cloud.Outlook != "" {
-		return c.cloud.Outlook + "/.default"
+		resource = c.cloud.Outlook
 	}
-	return "https://" + server + "/.default"
+	if c.settings.Flow == DeviceCode {
+		return resource + "/" + p.Scope
+	}
+	return resource + "/.default"
+}
+
+// GraphScope is the scope of tokens for Graph.
+func (c *Client) GraphScope() string {
+	if c.settings.Flow == DeviceCode {
+		return c.cloud.Endpoint + "/Mail.ReadWrite"
+	}
+	return c.cloud.Endpoint + "/.default"
 }
 
 // Token implements [oauth.TokenSource].

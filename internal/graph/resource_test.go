@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"postroom/internal/oauth"
 	"postroom/internal/secret"
 )
 
@@ -146,7 +147,7 @@ func TestMailScope(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := c.MailScope("mail.example.com"); got != want {
+		if got := c.MailScope("mail.example.com", oauth.IMAP); got != want {
 			t.Errorf("cloud %q: %q, want %q", cloud, got, want)
 		}
 		c.Close()

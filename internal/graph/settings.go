@@ -15,6 +15,8 @@ const (
 	ClientCredentials = "client_credentials"
 	ManagedIdentity   = "managed_identity"
 	WorkloadIdentity  = "workload_identity"
+	// DeviceCode is no proof of the application: a person signs in.
+	DeviceCode = "device_code"
 )
 
 // Settings say how to sign in, and where.
@@ -39,15 +41,21 @@ type Settings struct {
 	CAFile string
 	// Proxy is a URL; empty for that of the environment.
 	Proxy secret.Value
+	// Person is who signs in; for [DeviceCode] alone.
+	Person *Person
 }
 
 // key identifies the settings, without showing them.
 func (s *Settings) key() string {
 	h := sha256.New()
-	for _, part := range []string{
+	person := []string{}
+	if p := s.Person; p != nil {
+		person = []string{strings.ToLower(p.Mailbox), p.Vault.Dir(), p.Name, p.Command}
+	}
+	for _, part := range append([]string{
 		s.TenantID, s.ClientID, s.ClientSecret.Reveal(), s.Certificate, s.CertificatePassword.Reveal(),
 		s.Flow, s.Cloud, s.AuthorityHost, s.GraphEndpoint, s.CAFile, s.Proxy.Reveal(),
-	} {
+	}, person...) {
 		fmt.Fprintf(h, "%d:%s", len(part), part)
 	}
 	return hex.EncodeToString(h.Sum(nil))

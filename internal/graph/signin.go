@@ -42,9 +42,14 @@ func (c *Client) credential() (azcore.TokenCredential, error) {
 		return azidentity.NewWorkloadIdentityCredential(&azidentity.WorkloadIdentityCredentialOptions{
 			ClientOptions: options, ClientID: s.ClientID, TenantID: s.TenantID, DisableInstanceDiscovery: own,
 		})
+	case DeviceCode:
+		if s.Person == nil {
+			return nil, errors.New("flow: device_code without a person")
+		}
+		return personCredential{c}, nil
 	case ClientCredentials, "":
 	default:
-		return nil, fmt.Errorf("flow: %s: not built yet", s.Flow)
+		return nil, fmt.Errorf("flow: none is named %q", s.Flow)
 	}
 	if s.Certificate == "" {
 		return azidentity.NewClientSecretCredential(s.TenantID, s.ClientID, s.ClientSecret.Reveal(),
@@ -125,27 +130,36 @@ func (f roundTrip) RoundTrip(req *http.Request) (*http.Response, error) { return
 
 // signIn gets a new token. An error is a *SignInError, a *ConnError, or that of
 // the context.
-func (c *Client) signIn(ctx context.Context, of *tokens) (azcore.AccessToken, error) {
-	note := &spoken{asked: of}
+func (c *Client) signIn(ctx context.Context, of *tokens) (token azcore.AccessToken, err error) {
+	err = c.attempt(ctx, &spoken{asked: of}, func(ctx context.Context) (err error) {
+		token, err = of.cred.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{of.scope}})
+		return err
+	})
+	return token, err
+}
+
+// attempt lets do talk to the authority once, within the time for that, and notes
+// what is said. Its error is a *SignInError, a *ConnError, or that of the context.
+func (c *Client) attempt(ctx context.Context, note *spoken, do func(context.Context) error) error {
 	limited, cancel := context.WithTimeoutCause(context.WithValue(ctx, spokenKey{}, note), c.timeouts.SignIn, errNoAnswer)
 	defer cancel()
-	token, err := of.cred.GetToken(limited, policy.TokenRequestOptions{Scopes: []string{of.scope}})
+	err := do(limited)
 	switch {
 	case err == nil:
 		if !note.date.IsZero() {
 			c.tokens.skew.Store(int64(time.Until(note.date)))
 		}
-		return token, nil
+		return nil
 	case ctx.Err() != nil:
-		return token, context.Cause(ctx)
+		return context.Cause(ctx)
 	case note.err != nil:
 		host, _ := url.Parse(c.cloud.Authority)
 		if note.host == "" && host != nil {
 			note.host = host.Host
 		}
-		return token, c.settings.explainConn(note.host, note.err)
+		return c.settings.explainConn(note.host, note.err)
 	case limited.Err() != nil:
-		return token, c.settings.explainConn(note.host, errNoAnswer)
+		return c.settings.explainConn(note.host, errNoAnswer)
 	}
-	return token, c.settings.explainSignIn(note, err)
+	return c.settings.explainSignIn(note, err)
 }

@@ -21,7 +21,10 @@ type Grant struct {
 	Known         bool
 	Roles         []string
 	TenantID, App string
-	Expires       time.Time
+	// User is who has signed in, "" if that is the application itself. Then Roles
+	// are what the person lets it do.
+	User    string
+	Expires time.Time
 }
 
 // Has reports whether the token carries one of the roles.
@@ -32,7 +35,9 @@ func (g Grant) Has(roles ...string) bool {
 // grantOf reads a token.
 func grantOf(token string) Grant {
 	c := oauth.ReadClaims(secret.New(token))
-	return Grant{Known: c.Known, Roles: c.Roles, TenantID: clean(c.TenantID), App: clean(c.App), Expires: c.Expires}
+	return Grant{
+		Known: c.Known, Roles: append(c.Roles, c.Scopes...), TenantID: clean(c.TenantID), App: clean(c.App), User: clean(c.User), Expires: c.Expires,
+	}
 }
 
 const (
@@ -83,7 +88,7 @@ func (c *Client) CertificateExpires() time.Time {
 }
 
 func newTokens(c *Client) *tokens {
-	return &tokens{client: c, now: time.Now, scope: c.cloud.Endpoint + "/.default", turn: make(chan struct{}, 1)}
+	return &tokens{client: c, now: time.Now, scope: c.GraphScope(), turn: make(chan struct{}, 1)}
 }
 
 // get returns a token that is good for some minutes.
@@ -129,7 +134,7 @@ func (t *tokens) get(ctx context.Context) (string, error) {
 
 func (t *tokens) remember(err error) error {
 	var refused *SignInError
-	if errors.As(err, &refused) && !refused.Temporary() {
+	if errors.As(err, &refused) && !refused.Temporary() && !refused.byPerson() {
 		t.refusal, t.refusedAt = refused, t.now()
 	}
 	return err

@@ -15,6 +15,8 @@ type SignInFailure struct {
 	// Code is that of AADSTS, 7000215 for one.
 	Code    int
 	Message string
+	// Suberror and Claims are sent unless they are empty.
+	Suberror, Claims string
 	// RetryAfter is sent as Retry-After, if it is not zero.
 	RetryAfter time.Duration
 	// Times is how often [Server.FailSignIn] plays it; 0 for until it is called
@@ -63,13 +65,19 @@ func signInRefused(status int, oauth string, code int, format string, args ...an
 // answer writes the refusal in Entra's shape.
 func (f *SignInFailure) answer(w http.ResponseWriter, s *Server, requestID, correlation string) {
 	now := s.now().UTC()
-	body, err := json.Marshal(map[string]any{
+	refusal := map[string]any{
 		"error": f.Error,
 		"error_description": fmt.Sprintf("AADSTS%d: %s Trace ID: %s Correlation ID: %s Timestamp: %s", f.Code, f.Message,
 			requestID, correlation, now.Format("2006-01-02 15:04:05Z")),
 		"error_codes": []int{f.Code}, "timestamp": now.Format("2006-01-02 15:04:05Z"), "trace_id": requestID,
 		"correlation_id": correlation, "error_uri": fmt.Sprintf("%s/error?code=%d", s.url, f.Code),
-	})
+	}
+	for name, value := range map[string]string{"suberror": f.Suberror, "claims": f.Claims} {
+		if value != "" {
+			refusal[name] = value
+		}
+	}
+	body, err := json.Marshal(refusal)
 	if err != nil {
 		panic("graphtest: " + err.Error()) // strings can be encoded
 	}

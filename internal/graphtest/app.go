@@ -23,6 +23,12 @@ type App struct {
 	Granted []string
 	// Mailboxes bounds the application to these addresses; nil for all.
 	Mailboxes []string
+	// Public: persons may sign in to it with a code, without a secret ("Allow
+	// public client flows"). Delegated are the permissions it may ask of them, and
+	// Consented that an administrator has given those for all.
+	Public    bool
+	Delegated []string
+	Consented bool
 	// Disabled: it exists and may not sign in.
 	Disabled bool
 }

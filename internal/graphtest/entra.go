@@ -22,6 +22,7 @@ func (s *Server) serveEntra(w http.ResponseWriter, r *http.Request) {
 	tenant, rest := path[0], strings.Join(path[1:], "/")
 	kind := map[string]string{
 		"v2.0/.well-known/openid-configuration": "discovery", "discovery/instance": "discovery", "oauth2/v2.0/token": "token",
+		"oauth2/v2.0/devicecode": "devicecode",
 	}[rest]
 	s.mu.Lock()
 	q := &Request{Kind: kind, Method: r.Method, URL: r.URL.RequestURI()}
@@ -111,6 +112,13 @@ func (s *Server) answerEntra(w http.ResponseWriter, r *http.Request, kind, tenan
 	if played := s.plan(q, ""); played != nil && s.playEntra(w, r, q, played) {
 		return 0, nil, nil
 	}
+	if kind == "devicecode" {
+		return s.deviceCode(r.PostForm)
+	}
+	switch r.PostForm.Get("grant_type") {
+	case "refresh_token", "urn:ietf:params:oauth:grant-type:device_code":
+		return s.personToken(r.PostForm)
+	}
 	return s.token(tenant, r.PostForm)
 }
 
@@ -124,13 +132,9 @@ func (s *Server) token(tenant string, form url.Values) (int, any, *SignInFailure
 	if grant := form.Get("grant_type"); grant != "client_credentials" {
 		return 0, nil, signInRefused(400, "unsupported_grant_type", 70003, "The app requested an unsupported grant type '%s'.", grant)
 	}
-	app := s.apps[strings.ToLower(form.Get("client_id"))]
-	if app == nil {
-		return 0, nil, signInRefused(400, "unauthorized_client", 700016, "Application with identifier '%s' was not found in the directory '%s'. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You may have sent your authentication request to the wrong tenant.",
-			form.Get("client_id"), s.options.TenantDomain)
-	}
-	if app.Disabled {
-		return 0, nil, signInRefused(400, "unauthorized_client", 7000112, "Application '%s'(%s) is disabled.", app.ID, app.Name)
+	app, f := s.application(form)
+	if f != nil {
+		return 0, nil, f
 	}
 	switch {
 	case form.Get("client_assertion") != "":
@@ -162,6 +166,19 @@ func (s *Server) token(tenant string, form url.Values) (int, any, *SignInFailure
 	return http.StatusOK, map[string]any{
 		"token_type": "Bearer", "expires_in": int(life / time.Second), "ext_expires_in": int(life / time.Second), "access_token": token,
 	}, nil
+}
+
+// application returns that which asks.
+func (s *Server) application(form url.Values) (*App, *SignInFailure) {
+	app := s.apps[strings.ToLower(form.Get("client_id"))]
+	if app == nil {
+		return nil, signInRefused(400, "unauthorized_client", 700016, "Application with identifier '%s' was not found in the directory '%s'. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You may have sent your authentication request to the wrong tenant.",
+			form.Get("client_id"), s.options.TenantDomain)
+	}
+	if app.Disabled {
+		return nil, signInRefused(400, "unauthorized_client", 7000112, "Application '%s'(%s) is disabled.", app.ID, app.Name)
+	}
+	return app, nil
 }
 
 // checkSecret reports a secret that is not the application's.

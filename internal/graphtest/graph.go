@@ -143,6 +143,9 @@ func (c *call) answer(r *http.Request, body []byte, bodyProblem *problem) (answe
 		return nil, nil, nil, denied
 	}
 	c.q.App, c.roles, c.token = claims.App, claims.Roles, claims
+	if claims.UPN != "" {
+		c.roles = strings.Fields(claims.Scopes)
+	}
 	if c.app = s.apps[strings.ToLower(claims.App)]; c.app == nil {
 		return nil, nil, nil, refuse(http.StatusUnauthorized, "InvalidAuthenticationToken", "The application is not in the tenant.")
 	}
@@ -309,6 +312,8 @@ func (c *call) find(h handler) *problem {
 		return accessDenied()
 	case m == nil:
 		return refuse(http.StatusNotFound, "ErrorInvalidUser", "The requested user '%s' is invalid.", user)
+	case c.token.UPN != "" && !strings.EqualFold(c.token.UPN, m.address):
+		return accessDenied()
 	case !c.app.mayUse(m):
 		return refuse(http.StatusForbidden, "ErrorAccessDenied", "Access to OData is disabled: [RAOP] : Blocked by tenant configured AppOnly AccessPolicy settings.")
 	case m.options.Unlicensed:

@@ -20,9 +20,11 @@ type entraState struct {
 	rejected map[string]bool // tokens by uti
 	failures []SignInFailure
 	managed  string // client id of the managed identity
+	people   people
 }
 
 func (e *entraState) start() error {
+	e.people.refresh, e.people.consents = make(map[string]*refreshToken), make(map[consent]bool)
 	e.key, e.rejected = make([]byte, 32), make(map[string]bool)
 	_, err := rand.Read(e.key)
 	return err
@@ -45,10 +47,19 @@ type claims struct {
 	ID       string   `json:"uti"`
 	Version  string   `json:"ver"`
 	Client   []string `json:"xms_cc,omitempty"`
+	// Of a person.
+	Scopes string `json:"scp,omitempty"`
+	UPN    string `json:"upn,omitempty"`
 }
 
 // issue makes a token. The caller holds the mutex.
 func (s *Server) issue(app *App, audience string, client []string) (token string, life time.Duration) {
+	return s.issueFor(app, audience, client, "", nil)
+}
+
+// issueFor makes a token of the person, or of the application if that is "". The
+// caller holds the mutex.
+func (s *Server) issueFor(app *App, audience string, client []string, user string, scopes []string) (token string, life time.Duration) {
 	now := s.now()
 	s.entra.issued++
 	object := guid("object", app.ID)
@@ -58,12 +69,11 @@ func (s *Server) issue(app *App, audience string, client []string) (token string
 		App: app.ID, Name: app.Name, Kind: "app", Object: object, Roles: app.Roles, Subject: object,
 		Tenant: s.options.Tenant, ID: guid("token", s.entra.issued, app.ID), Version: "1.0", Client: client,
 	}
-	body, err := json.Marshal(c)
-	if err != nil {
-		panic("graphtest: " + err.Error()) // claims can be encoded
+	if user != "" {
+		c.Kind, c.Roles, c.Scopes, c.UPN = "user", nil, strings.Join(scopes, " "), user
+		c.Object, c.Subject = guid("user", strings.ToLower(user)), guid("pairwise", app.ID, strings.ToLower(user))
 	}
-	signed := base64.RawURLEncoding.EncodeToString([]byte(`{"typ":"JWT","alg":"HS256"}`)) + "." + base64.RawURLEncoding.EncodeToString(body)
-	return signed + "." + base64.RawURLEncoding.EncodeToString(s.sign(signed)), s.options.TokenLife
+	return s.signed(c), s.options.TokenLife
 }
 
 func (s *Server) sign(text string) []byte {

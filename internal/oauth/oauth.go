@@ -126,7 +126,10 @@ func (a Attempt) Said(challenge []byte) string {
 type Claims struct {
 	// Known is false when the token cannot be read.
 	Known bool
-	Roles []string
+	// Roles are the permissions of an application that signs in by itself, Scopes
+	// those that a person, User, has given it.
+	Roles, Scopes []string
+	User          string
 	// TenantID, App and Object are the tenant, the application's client id, and the
 	// object id of its service principal.
 	TenantID, App, Object string
@@ -145,6 +148,9 @@ func ReadClaims(token secret.Value) Claims {
 	}
 	var claims struct {
 		Roles   []string `json:"roles"`
+		Scopes  string   `json:"scp"`
+		UPN     string   `json:"upn"`
+		Unique  string   `json:"unique_name"`
 		Tenant  string   `json:"tid"`
 		App     string   `json:"appid"`
 		Party   string   `json:"azp"`
@@ -155,7 +161,7 @@ func ReadClaims(token secret.Value) Claims {
 		return Claims{}
 	}
 	return Claims{
-		Known: true, Roles: claims.Roles, TenantID: claims.Tenant, App: cmp.Or(claims.App, claims.Party), Object: claims.Object,
+		Known: true, Roles: claims.Roles, Scopes: strings.Fields(claims.Scopes), User: cmp.Or(claims.UPN, claims.Unique), TenantID: claims.Tenant, App: cmp.Or(claims.App, claims.Party), Object: claims.Object,
 		Expires: time.Unix(int64(claims.Expires), 0),
 	}
 }

@@ -97,12 +97,41 @@ func TestReadClaims(t *testing.T) {
 	if !c.Known || !slices.Equal(c.Roles, []string{"IMAP.AccessAsApp"}) || c.TenantID != "t" || c.App != "a" || c.Object != "o" || !c.Expires.Equal(time.Unix(1.8e9, 0)) {
 		t.Errorf("%+v", c)
 	}
+	if c := oauth.ReadClaims(token(map[string]any{"scp": "A B", "upn": "u"})); !slices.Equal(c.Scopes, []string{"A", "B"}) || c.User != "u" || c.Roles != nil {
+		t.Errorf("of a person: %+v", c)
+	}
 	if c := oauth.ReadClaims(token(map[string]any{"azp": "a"})); !c.Known || c.App != "a" || c.Roles != nil {
 		t.Errorf("version 2: %+v", c)
 	}
 	for _, other := range []string{"", "opaque", "a.b.c", "e30.e30", "e30.WzFd.x", "e30.bm8.x"} {
 		if c := oauth.ReadClaims(secret.New(other)); c.Known {
 			t.Errorf("%q: %+v", other, c)
+		}
+	}
+}
+
+// A person's token has other permissions than an application's, and needs other
+// help.
+func TestDelegated(t *testing.T) {
+	mine := oauth.Claims{Known: true, Scopes: []string{"IMAP.AccessAsUser.All"}, User: "me@example.com"}
+	if oauth.IMAP.Lacks(mine) || !oauth.POP3.Lacks(mine) || !oauth.IMAP.Lacks(oauth.Claims{Known: true, Roles: []string{"IMAP.AccessAsUser.All"}}) {
+		t.Error("the wrong permission counts")
+	}
+	for _, row := range []struct {
+		p     oauth.Protocol
+		words []string
+	}{
+		{oauth.IMAP, []string{"own mailbox only", "Set-CASMailbox -Identity me@example.com -ImapEnabled $true"}},
+		{oauth.POP3, []string{"Delegated permissions, POP.AccessAsUser.All", "sign in again"}},
+	} {
+		remedy := row.p.Remedy("me@example.com", mine)
+		for _, word := range row.words {
+			if !strings.Contains(remedy, word) {
+				t.Errorf("%s: %q does not say %q", row.p.Name, remedy, word)
+			}
+		}
+		if strings.Contains(remedy, "ServicePrincipal") {
+			t.Errorf("%q is for an application", remedy)
 		}
 	}
 }

@@ -120,6 +120,11 @@ func (s *Source) denied(what string) string {
 	const add = "Entra admin center, App registrations, API permissions: add Microsoft Graph, Application permissions (not Delegated), %s, and Grant admin consent"
 	const rbac = "or let Exchange's RBAC for Applications grant Application %s for this mailbox; either takes up to two hours"
 	switch {
+	case err == nil && grant.User != "" && !grant.Has(roles...):
+		return fmt.Sprintf("%s lets the application do %s, and not %s: Entra admin center, App registrations, API permissions: add Microsoft Graph, Delegated permissions, %s; then sign in again (postroom sign-in)",
+			grant.User, rolesText(grant.Roles), needed, needed)
+	case err == nil && grant.User != "":
+		return fmt.Sprintf("the sign-in of %s opens that person's own mailbox only: check mailbox", grant.User)
 	case err != nil || !grant.Known:
 		return fmt.Sprintf("the application needs the permission %s for this mailbox", needed)
 	case len(grant.Roles) == 0:

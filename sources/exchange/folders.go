@@ -78,6 +78,10 @@ func (s *Source) remind(ctx context.Context) {
 		return
 	}
 	fields := []zap.Field{zap.Time("expires", proof.Expires)}
+	if proof.Renew != "" {
+		s.log.Warn("the sign-in of a person ends soon", append(fields, zap.String("mailbox", s.cfg.Mailbox), zap.String("remedy", proof.Renew))...)
+		return
+	}
 	if proof.Name != "" {
 		fields = append(fields, zap.String("name", proof.Name))
 	}

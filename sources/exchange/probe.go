@@ -55,6 +55,9 @@ func (s *Source) probeSignIn(ctx context.Context, report func(sources.Step)) (gr
 		step.Detail = "Entra has given a token"
 	default:
 		step.Detail = fmt.Sprintf("application %s, tenant %s; token until %s", grant.App, grant.TenantID, grant.Expires.UTC().Format(time.RFC3339))
+		if grant.User != "" {
+			step.Detail = "as " + grant.User + " by " + step.Detail
+		}
 	}
 	if step.Err != nil {
 		report(step)
@@ -66,6 +69,9 @@ func (s *Source) probeSignIn(ctx context.Context, report func(sources.Step)) (gr
 		step.Detail += fmt.Sprintf("; until when the client secret is valid cannot be asked now: %v", err)
 	case !proof.Expires.IsZero():
 		step.Detail += "; " + proof.Kind + " until " + proof.Expires.UTC().Format(time.DateOnly)
+		if proof.Life > 0 {
+			step.Detail += " unless it is used"
+		}
 	}
 	report(step)
 	return grant, s.probeProof(proof, report)
@@ -74,14 +80,17 @@ func (s *Source) probeSignIn(ctx context.Context, report func(sources.Step)) (gr
 // probeProof says when what the application signs in with ends soon.
 func (s *Source) probeProof(proof graph.Proof, report func(sources.Step)) bool {
 	left := time.Until(proof.Expires)
-	if proof.Expires.IsZero() || left > warnBefore {
+	if !proof.Soon(time.Now(), warnBefore) {
 		return true
 	}
 	what, end := "the "+proof.Kind, proof.Expires.UTC().Format(time.DateOnly)
 	if proof.Name != "" {
 		what += fmt.Sprintf(" %q", proof.Name)
 	}
-	const renew = "before then make a second one, which is valid beside it, and configure that (docs/exchange-online.md, Renewing without a gap)"
+	renew := "before then make a second one, which is valid beside it, and configure that (docs/exchange-online.md, Renewing without a gap)"
+	if proof.Renew != "" {
+		renew = "before then " + proof.Renew
+	}
 	if left <= 0 {
 		// The token is older than that.
 		report(sources.Step{Name: "sign-in", Err: s.failure(sources.SignIn, "sign in", fmt.Errorf("%s expired on %s", what, end)).

@@ -51,6 +51,7 @@ import (
 	"strings"
 
 	"postroom/internal/secret"
+	"postroom/internal/vault"
 )
 
 // version is the version of the configuration that is understood.
@@ -174,6 +175,7 @@ func load(g *grammar, path, full string, data []byte, options ...func(*loader)) 
 		named:       make(map[string]Position),
 		notBuilt:    make(map[*Credential][]Problem),
 		used:        make(map[*Credential]bool),
+		people:      make(map[*Credential]*Source),
 		seen:        make(map[looked]error),
 	}
 	for _, option := range options {
@@ -217,6 +219,12 @@ type loader struct {
 	// withoutSecrets: references in secrets are not resolved, and files that are
 	// for signing in not read.
 	withoutSecrets bool
+	// vault is where ${secret:NAME} is kept; nil until that is known, and noVault
+	// if it cannot be.
+	vault   *vault.Vault
+	noVault bool
+	// people are the sources that sign in as a person, by the credentials.
+	people map[*Credential]*Source
 	// seen is what is wrong with the files that were read, nil if nothing is.
 	seen map[looked]error
 }
@@ -239,6 +247,7 @@ func (l *loader) config(c *Config, data []byte) {
 	}
 	var head header
 	var own entities
+	l.findVault(root)
 	s := l.scope()
 	read := s.object(root, l.grammar.main, &head, c, &own)
 	for _, problem := range s.notBuilt(unbuiltInFile(), root) {
@@ -260,7 +269,8 @@ func (l *loader) config(c *Config, data []byte) {
 	}
 	for _, credentials := range l.credentials {
 		if credentials.Entra != nil {
-			credentials.Entra.Proxy = c.Proxy
+			credentials.Entra.Proxy, credentials.Entra.StateDir = c.Proxy, c.StateDir
+			credentials.Entra.SignIn = l.command("sign-in --credentials " + shownCredentials(credentials.Name))
 		}
 	}
 	l.checkNames()
@@ -311,7 +321,7 @@ func (l *loader) warn(c *Config, root *node) {
 			continue
 		}
 		if _, ok := u.User.Password(); ok && !strings.Contains(e.value.text, "${") {
-			l.warnings.add(e.value.pos, "%s: secret written in clear; better ${env:NAME} or ${file:PATH}", key)
+			l.warnings.add(e.value.pos, "%s: secret written in clear; better ${secret:NAME}, ${env:NAME} or ${file:PATH}", key)
 		}
 	}
 }

@@ -279,24 +279,22 @@ func TestWarnings(t *testing.T) {
 	tests := []struct{ name, text, want string }{
 		{"no sources", head, "config.yaml:1:1: no sources; nothing will be filed\n"},
 		{"clear secret", head + "credentials:\n  - {name: a, type: password, username: u, password: hunter2-marker}\n  - name: b\n    type: password\n    username: u\n    password: '$${env:X}'\nsources: [{name: a, type: imap, credentials: a, server: x}]\n",
-			"config.yaml:4:54: password: secret written in clear; better ${env:NAME} or ${file:PATH}\nconfig.yaml:8:15: password: secret written in clear; better ${env:NAME} or ${file:PATH}\n"},
-		{"clear proxy", head + "proxy: http://user:hunter2-marker@proxy:3128\n", "config.yaml:1:1: no sources; nothing will be filed\nconfig.yaml:3:8: proxy: secret written in clear; better ${env:NAME} or ${file:PATH}\n"},
+			"config.yaml:4:54: password: secret written in clear; better ${secret:NAME}, ${env:NAME} or ${file:PATH}\nconfig.yaml:8:15: password: secret written in clear; better ${secret:NAME}, ${env:NAME} or ${file:PATH}\n"},
+		{"clear proxy", head + "proxy: http://user:hunter2-marker@proxy:3128\n", "config.yaml:1:1: no sources; nothing will be filed\nconfig.yaml:3:8: proxy: secret written in clear; better ${secret:NAME}, ${env:NAME} or ${file:PATH}\n"},
 		{"proxy by reference", head + "proxy: http://user:${env:BOX_PASSWORD}@proxy:3128\n", "config.yaml:1:1: no sources; nothing will be filed\n"},
 		{"id of a secret", head + "credentials:\n  - name: corp\n    type: entra\n    tenant_id: contoso.com\n    client_id: 22222222-2222-2222-2222-222222222222\n    client_secret: ${file:id}\n",
 			"config.yaml:1:1: no sources; nothing will be filed\nconfig.yaml:8:20: client_secret: has the shape of an id; a secret has an id and a value, and only its Value signs in\n"},
 		{"status", head + "status: {listen: '[::1]:8460'}\n", "config.yaml:1:1: no sources; nothing will be filed\nconfig.yaml:3:1: status: not built yet; it does nothing\n"},
 		{"all disabled", head + box + "sources: [{name: a, type: imap, credentials: box, server: x, enabled: false}]\n", "config.yaml:1:1: no source is enabled; nothing will be filed\n"},
 		{"not built, in use nowhere", head + box + `  - {name: goog, type: google, service_account_file: x.json}
-  - {name: kept, type: password, username: u, password: "${secret:kept}"}
 defaults: {format: msg}
 sources:
   - {name: a, type: imap, credentials: box, server: x}
-  - {name: b, type: pop3, credentials: box, server: x, enabled: false, mailbox: "${secret:b}", format: eml, document: {title: "{importance}"}, only: {since: 2024-01-01}}
+  - {name: b, type: pop3, credentials: box, server: x, enabled: false, format: eml, document: {title: "{importance}"}, only: {since: 2024-01-01}}
   - {name: c, type: gmail, credentials: goog, mailbox: a@example.com, enabled: false}
 `,
-			"config.yaml:5:24: type: google: not built yet\nconfig.yaml:6:57: password: ${secret:NAME}: not built yet\n" +
-				"config.yaml:10:81: mailbox: ${secret:NAME}: not built yet\n" +
-				"config.yaml:11:21: type: gmail: not built yet\n"},
+			"config.yaml:5:24: type: google: not built yet\n" +
+				"config.yaml:10:21: type: gmail: not built yet\n"},
 		{"folders", head + box + "sources: [{name: a, type: imap, credentials: box, server: x, folders: [Inbox, A/B], exclude_folders: [A], failed_folder: Done, after_filing: move, filed_folder: Done}]\n",
 			"config.yaml:5:71: folders: exclude_folders leaves out a folder that is named here; it is not read\nconfig.yaml:5:122: failed_folder: the same as filed_folder; what failed cannot be told from what was filed\n"},
 		{"filter", head + box + "sources: [{name: a, type: imap, credentials: box, server: x, only: {from: [supplier.com, 'a@b', '*.com', 'x?y']}}]\n",

@@ -39,8 +39,11 @@ type Entra struct {
 	AuthorityHost             string       `yaml:"authority_host" kind:"https" doc:"Where to sign in, with cloud: custom."`
 	GraphEndpoint             string       `yaml:"graph_endpoint" kind:"https" doc:"Where Microsoft Graph is, with cloud: custom."`
 	CAFile                    string       `yaml:"ca_file" kind:"certificates" doc:"File of PEM certificates trusted besides those of the system."`
-	// Proxy is [Config.Proxy].
-	Proxy secret.Value
+	// Proxy is [Config.Proxy], StateDir [Config.StateDir].
+	Proxy    secret.Value
+	StateDir string
+	// SignIn is the command by which a person signs in, with flow: device_code.
+	SignIn string
 }
 
 // Google signs in as a service account of Google with domain-wide delegation.
@@ -94,7 +97,7 @@ func (e *Entra) CheckOptions() []sources.Problem {
 		problems = append(problems, sources.Problem{Key: "client_secret", Message: "missing key \"client_secret\" or \"client_certificate\"; " + choice + ": add one of the two"})
 	}
 	switch tenant := strings.ToLower(e.TenantID); {
-	case tenant == "" || e.Flow == "device_code":
+	case tenant == "" || e.Flow == "device_code" && slices.Contains([]string{"common", "organizations"}, tenant):
 	case slices.Contains([]string{"common", "organizations", "consumers"}, tenant):
 		problems = append(problems, sources.Problem{Key: "tenant_id",
 			Message: "tenant_id: stands for many tenants, and an application that signs in by itself does so in one; " + tenantAllowed})

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -14,9 +15,6 @@ import (
 // settings of a file.
 type scope struct {
 	*loader
-	// pending are references of a kind that is not built yet, which matter only
-	// if the entity is used.
-	pending []Problem
 	// values are those of the entity that no message may show, references
 	// resolved.
 	values []string
@@ -247,7 +245,7 @@ func (s *scope) wrongType(n *node, k *key) {
 // expand resolves the references of a scalar.
 func (s *scope) expand(n *node) *expansion {
 	if n.expanded == nil {
-		x := expand(n.text, s.dir)
+		x := expand(n.text, s.dir, s.secret)
 		n.expanded = &x
 		for _, file := range x.files {
 			s.files = append(s.files, usedFile{"the file of ${file:PATH}", n.pos, file})
@@ -271,11 +269,10 @@ func (s *scope) scalar(n *node, k *key, v reflect.Value) bool {
 		s.values = append(s.values, n.text)
 	}
 	switch {
+	case errors.Is(x.err, errUnsaid):
+		return false
 	case x.err != nil:
 		s.errors.add(n.pos, "%s: %v", k.name, x.err)
-		return false
-	case x.unbuilt:
-		s.pending = append(s.pending, Problem{n.pos, k.name + ": ${secret:NAME}: not built yet"})
 		return false
 	case !x.reference && !slices.Contains(k.kind.scalars, n.kind):
 		if _, err := k.parse(n.text, s.dir); err != nil && n.kind != textNode {
@@ -309,7 +306,7 @@ func (s *scope) scalar(n *node, k *key, v reflect.Value) bool {
 		}
 	}
 	if k.secret && !x.reference {
-		s.warnings.add(n.pos, "%s: secret written in clear; better ${env:NAME} or ${file:PATH}", k.name)
+		s.warnings.add(n.pos, "%s: secret written in clear; better ${secret:NAME}, ${env:NAME} or ${file:PATH}", k.name)
 	}
 	assign(v, value)
 	return true

@@ -90,6 +90,8 @@ func (l *loader) readSender(n *node, key string) *Sender {
 		}
 		if c := sender.Credentials; c.Type != "" && !slices.Contains(allowed, c.Type) {
 			l.errors.add(n.entry("credentials").value.pos, "credentials of type %s do not fit type %s; allowed: %s", c.Type, sender.Type, strings.Join(allowed, ", "))
+		} else if c.Entra != nil && c.Entra.Flow == "device_code" {
+			l.errors.add(n.entry("credentials").value.pos, "credentials with flow: device_code do not send mail, they open the mailbox of a person; allowed: those of an application, or a password")
 		}
 	}
 	return sender

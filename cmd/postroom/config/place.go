@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"postroom/internal/secret"
+	"postroom/internal/vault"
 )
 
 // usedFile is a file or folder that the configuration names.
@@ -146,7 +147,7 @@ func (p *placement) owned(c *Config, ledger string) {
 func (p *placement) kept(c *Config, ledger string) []usedFile {
 	var kept []usedFile
 	if c.StateDir != "" {
-		for _, name := range []string{"repositories.json", "control.sock", "quarantine", "spool"} {
+		for _, name := range []string{"repositories.json", "control.sock", "quarantine", "spool", "vault"} {
 			kept = append(kept, usedFile{what: name + " in state_dir", path: filepath.Join(c.StateDir, name)})
 		}
 		// An earlier ledger, though this configuration may name another.
@@ -222,6 +223,9 @@ func (p *placement) spool(c *Config) {
 	}
 	if c.StateDir != "" && p.within(c.Spool, filepath.Join(c.StateDir, "quarantine")) {
 		p.errors.add(at, "spool is in the folder of the quarantine; allowed: a folder of its own")
+	}
+	if c.StateDir != "" && p.within(c.Spool, vault.In(c.StateDir).Dir()) {
+		p.errors.add(at, "spool is in the folder of the secrets; allowed: a folder of its own")
 	}
 }
 

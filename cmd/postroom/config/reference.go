@@ -26,16 +26,14 @@ type expansion struct {
 	files []string
 	// reference: the scalar holds at least one reference.
 	reference bool
-	// unbuilt: it holds a reference of a kind that is not built yet.
-	unbuilt bool
 	// err says why a reference has no value.
 	err error
 }
 
 // expand resolves the references in a scalar of a configuration whose folder is
-// dir: ${env:NAME} and ${file:PATH}. "$${" is "${". What a reference stands for
-// is not looked at again.
-func expand(s, dir string) expansion {
+// dir: ${env:NAME}, ${file:PATH} and ${secret:NAME}, which is one of the secrets.
+// "$${" is "${". What a reference stands for is not looked at again.
+func expand(s, dir string, secrets func(name string) (string, error)) expansion {
 	var x expansion
 	var b strings.Builder
 	for {
@@ -57,7 +55,7 @@ func expand(s, dir string) expansion {
 			return x
 		}
 		x.reference = true
-		value, err := x.resolve(body, dir)
+		value, err := x.resolve(body, dir, secrets)
 		if err != nil {
 			x.err = err
 			return x
@@ -68,7 +66,7 @@ func expand(s, dir string) expansion {
 	}
 }
 
-func (x *expansion) resolve(body, dir string) (string, error) {
+func (x *expansion) resolve(body, dir string, secrets func(name string) (string, error)) (string, error) {
 	scheme, name, _ := strings.Cut(body, ":")
 	if strings.Contains(name, "${") {
 		return "", errors.New("a reference inside a reference; write one after the other")
@@ -91,22 +89,22 @@ func (x *expansion) resolve(body, dir string) (string, error) {
 			return "", fmt.Errorf("the path in the reference %w; allowed: a path", err)
 		}
 		x.files = append(x.files, absolute(name, dir))
-		return readSecret(name, dir)
+		return readSecret(name, absolute(name, dir), false)
 	default:
-		x.unbuilt = true
-		return "", nil
+		return secrets(name)
 	}
 }
 
 func isScheme(s string) bool { return s == "env" || s == "file" || s == "secret" }
 
-// readSecret returns the text of a file without one newline at its end.
-func readSecret(name, dir string) (string, error) {
-	data, mode, err := readFile(absolute(name, dir), maxReferenced)
+// readSecret returns the text of the file at path, which is written as name,
+// without one newline at its end. Others may read it only if that is so.
+func readSecret(name, path string, others bool) (string, error) {
+	data, mode, err := readFile(path, maxReferenced)
 	if err != nil {
 		return "", fmt.Errorf("file%s cannot be read: %w; allowed: a file that postroom can read", shownFile(name), reason(err))
 	}
-	if runtime.GOOS != "windows" && mode&0o077 != 0 {
+	if runtime.GOOS != "windows" && mode&0o077 != 0 && !others {
 		return "", fmt.Errorf("file%s can be read or written by others (mode %04o); allowed: mode 0600 or narrower (chmod 600)", shownFile(name), mode)
 	}
 	if len(data) > maxReferenced {

@@ -44,6 +44,17 @@ func bare(name string, shape *regexp.Regexp) string {
 	return " " + name
 }
 
+// shownCredentials is the name of credentials as an argument of a command.
+func shownCredentials(name string) string {
+	switch {
+	case !isShownName(name):
+		return "NAME"
+	case strings.Contains(name, " "):
+		return `"` + name + `"`
+	}
+	return name
+}
+
 // isShownName reports whether the name of credentials may be shown.
 func isShownName(name string) bool { return credentialShape.MatchString(name) }
 

@@ -118,10 +118,6 @@ func (l *loader) readDefaults(n *node) []entry {
 			defaults = append(defaults, e)
 		}
 	}
-	// Where a source takes it, it is an error there.
-	for _, problem := range s.notBuilt(nil, &node{kind: mappingNode, entries: defaults}) {
-		l.warnings.put(problem)
-	}
 	return defaults
 }
 
@@ -236,6 +232,23 @@ func (s *sourceReader) checkSignIn() {
 		if e := s.node.entry("tls"); e != nil && s.has("tls") && s.expand(e.value).text == "none" {
 			s.refuse("tls", "tls: none does not go with credentials of type %s: a token that opens mailboxes is never sent without encryption; allowed: implicit, starttls", c.Type)
 		}
+		s.checkPerson(c)
+	}
+}
+
+// checkPerson reports a source that has the credentials of a person with another
+// mailbox. They open that person's own and no other.
+func (s *sourceReader) checkPerson(c *Credential) {
+	if c.Entra == nil || c.Entra.Flow != "device_code" || !s.good("mailbox") {
+		return
+	}
+	first := s.people[c]
+	if first == nil {
+		s.people[c] = s.source
+		return
+	}
+	if !strings.EqualFold(first.Mailbox, s.source.Mailbox) {
+		s.refuse("mailbox", "mailbox: another than that of the source at %s, which has the same credentials; allowed: one mailbox, as credentials with flow: device_code open that of the person alone who signed in; add credentials for this one", first.Position)
 	}
 }
 
@@ -294,9 +307,6 @@ func (s *sourceReader) checkBuilt() {
 	}
 	if s.grammar.knows(s.source.Type) && !s.grammar.built[s.source.Type] {
 		to.add(s.node.entry("type").value.pos, "type: %s: not built yet", s.source.Type)
-	}
-	for _, problem := range s.notBuilt(nil, s.node) {
-		to.put(problem)
 	}
 	if s.source.Enabled && s.source.Credentials != nil {
 		s.use(s.source.Credentials)

@@ -20,14 +20,12 @@ func unbuiltInFile() []unbuilt {
 func unbuiltInCredentials() []unbuilt {
 	return []unbuilt{
 		{"type", "google"},
-		{"flow", "device_code"},
 	}
 }
 
-// notBuilt returns what of the mapping is not built yet, with the references
-// in it that are not.
+// notBuilt returns what of the mapping is not built yet.
 func (s *scope) notBuilt(parts []unbuilt, n *node) []Problem {
-	problems := s.pending
+	var problems []Problem
 	for _, part := range parts {
 		e := n.find(part.path)
 		if e == nil || e.value.kind == nullNode {

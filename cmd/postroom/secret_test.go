@@ -1,0 +1,83 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"postroom/internal/dovecot"
+)
+
+// typing runs a command to which something is typed.
+func (o *office) typing(text string, args ...string) result {
+	o.t.Helper()
+	var out, errs bytes.Buffer
+	status := run(o.t.Context(), append(args, "--config", filepath.Join(o.dir, "config.yaml")), strings.NewReader(text), &out, &errs)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.out.Write(out.Bytes())
+	o.out.Write(errs.Bytes())
+	return result{status, out.String(), errs.String()}
+}
+
+// A password that is kept signs in, and one that is set anew is taken up by a
+// running daemon.
+func TestSecret(t *testing.T) {
+	o := newOffice(t, dovecot.Options{})
+	o.configure("poll_interval: 1s")
+	o.replaceConfig(strings.Replace(o.file("config.yaml"), "${env:POSTROOM_TEST_PASSWORD}", "${secret:office.imap}", 1) + "log: {file: ./postroom.log}\n")
+	r := o.run("check", "--offline")
+	if r.status != exitUsage {
+		t.Errorf("%+v", r)
+	}
+	contains(t, r.err, "config.yaml:7:15: password: no secret office.imap is kept; set it: postroom secret set office.imap --config "+filepath.Join(o.dir, "config.yaml"))
+
+	for name, row := range map[string]struct {
+		args []string
+		text string
+	}{
+		"no name": {[]string{"set"}, "x"}, "empty": {[]string{"set", "a"}, "\n"}, "not UTF-8": {[]string{"set", "a"}, "\xff"},
+		"a path": {[]string{"set", "../a"}, "x"}, "nothing to do": {nil, ""}, "large": {[]string{"set", "a"}, strings.Repeat("x", 70_000)},
+	} {
+		if r := o.typing(row.text, append([]string{"secret"}, row.args...)...); r.status != exitUsage || r.err == "" {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+	if o.file("state/vault/values.json") != "" {
+		t.Error("something was kept")
+	}
+
+	if r := o.typing("not the password\n", "secret", "set", "office.imap"); r.status != 0 {
+		t.Fatalf("%+v", r)
+	}
+	o.send("INBOX", note(1))
+	if s := o.once(); s.Filed != 0 || s.Error == "" {
+		t.Errorf("%+v", s)
+	}
+	stop := o.start()
+	o.eventually("postroom.log", "started", 1)
+	if r := o.typing(marker+"\n", "secret", "set", "office.imap"); r.status != 0 || !strings.Contains(r.out, "running daemon has read") {
+		t.Errorf("%+v", r)
+	}
+	o.await(1, 30*time.Second)
+	stop()
+
+	r = o.run("secret", "list", "--json")
+	var list struct{ Secrets []secretLine }
+	if err := json.Unmarshal([]byte(r.out), &list); err != nil || len(list.Secrets) != 1 || list.Secrets[0].Name != "office.imap" || list.Secrets[0].Error != "" {
+		t.Errorf("%+v, %v", r, err)
+	}
+	contains(t, o.run("secret", "list").out, "office.imap  2")
+	if r := o.run("secret", "delete", "office.imap"); r.status != 0 {
+		t.Errorf("%+v", r)
+	}
+	if r := o.run("secret", "delete", "office.imap"); r.status != exitFailed || !strings.Contains(r.err, "no secret office.imap is kept") {
+		t.Errorf("%+v", r)
+	}
+	if r := o.run("check", "--offline"); r.status != exitUsage {
+		t.Errorf("%+v", r)
+	}
+}
