@@ -1,0 +1,193 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"postroom/internal/dovecot"
+	"postroom/internal/graphtest"
+	"postroom/internal/mailgen"
+)
+
+// move is an office whose mailbox moves from Dovecot to Exchange Online.
+type move struct {
+	*office
+	cloud *graphtest.Server
+	box   *graphtest.Mailbox
+	text  string // of the configuration
+}
+
+// newMove configures the source of the lines, of type imap unless they say another.
+func newMove(t *testing.T, options graphtest.Options, source string) *move {
+	t.Helper()
+	m := &move{office: newOffice(t, dovecot.Options{})}
+	options.Limits.Grace = time.Minute
+	m.cloud = graphtest.Start(t, options)
+	m.box = m.cloud.AddMailbox("office@contoso.example", graphtest.MailboxOptions{Language: "fi"})
+	m.cloud.ChangeApp(func(a *graphtest.App) { a.Secrets = []graphtest.Secret{{Value: marker}} })
+	typ, server := "imap", m.server.IMAPS()
+	if rest, ok := strings.CutPrefix(source, "type: pop3\n"); ok {
+		typ, server, source = "pop3", m.server.POP3S(), rest
+	}
+	m.text = fmt.Sprintf(`# What the office files.
+version: 1
+repository: {type: filesystem, path: ./documents}
+credentials:
+  - {name: office, type: password, username: office, password: "${env:POSTROOM_TEST_PASSWORD}"}
+  - name: contoso   # the tenant
+    type: entra
+    tenant_id: %s
+    client_id: %s
+    client_secret: ${env:POSTROOM_TEST_PASSWORD}
+    cloud: custom
+    authority_host: %s
+    graph_endpoint: %s
+    ca_file: ca.pem
+
+sources:
+  # The office, since 2019.
+  - name: office      # do not rename
+    type: %s
+    credentials: office
+
+    # the old server
+    server: %s
+    ca_file: %s
+    %s
+    # Accounting relies on that.
+    document:
+      properties: [{name: Sender, read: from}]
+`, m.cloud.Tenant(), m.cloud.ClientID(), m.cloud.AuthorityURL(), m.cloud.GraphURL(), typ, server, m.server.CAFile(),
+		strings.ReplaceAll(strings.TrimSpace(source), "\n", "\n    "))
+	for name, text := range map[string]string{"config.yaml": m.text, "ca.pem": string(m.cloud.CAPEM())} {
+		if err := os.WriteFile(filepath.Join(m.dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return m
+}
+
+// plan is that of the one source.
+func (m *move) plan(args ...string) (migratePlan, result) {
+	m.t.Helper()
+	r := m.run(append([]string{"migrate", "--source", "office", "--mailbox", "office@contoso.example", "--credentials", "contoso", "--json"}, args...)...)
+	var report struct{ Sources []migratePlan }
+	if err := json.Unmarshal([]byte(r.out), &report); err != nil || len(report.Sources) != 1 {
+		m.t.Fatalf("status %d, %v:\n%s\n%s", r.status, err, r.out, r.err)
+	}
+	return report.Sources[0], r
+}
+
+// state is every file of the office, with its time.
+func (m *move) state() map[string]string {
+	m.t.Helper()
+	files := make(map[string]string)
+	err := filepath.WalkDir(m.dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		info, infoErr := e.Info()
+		files[path] = fmt.Sprintf("%x", b)
+		if infoErr == nil {
+			files[path] += info.ModTime().String()
+		}
+		return errors.Join(err, infoErr)
+	})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return files
+}
+
+// TestMigratePlan: the plan tells what is what by headers, and changes nothing
+// anywhere.
+func TestMigratePlan(t *testing.T) {
+	m := newMove(t, graphtest.Options{Seed: 31}, "folders: [Inbox, Sent, Projects/**]\nafter_filing: move\nfiled_folder: Filed")
+	m.folder("Sent")
+	m.folder("Projects")
+	m.folder("Projects/A")
+	m.box.CreateFolder("inbox/Projects/A")
+	mail := mailgen.New(31, mailgen.Small())
+	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	raw := func(id, subject, text string) []byte {
+		if id != "" {
+			id = "Message-ID: <" + id + ">\r\n"
+		}
+		return []byte("From: a@b.example\r\nTo: office@contoso.example\r\nDate: Wed, 4 Mar 2026 05:06:07 +0000\r\n" + id + "Subject: " + subject + "\r\n\r\n" + text + "\r\n")
+	}
+	for i := range 12 {
+		message := mail.Next().Raw
+		if i < 8 {
+			m.deliver("INBOX", message)
+		}
+		m.box.Deliver("inbox", graphtest.Mail{Raw: message, Received: at})
+	}
+	m.deliver("Projects/A", raw("same@x", "a", "one"))
+	m.deliver("INBOX", raw("", "without", "one"))
+	if s := m.once(); s.Filed != 10 || s.Error != "" {
+		t.Fatalf("%+v", s)
+	}
+	// Filed, but not yet moved there.
+	if err := m.server.CreateFolder("office", "Later"); err != nil {
+		t.Fatal(err)
+	}
+	m.box.Deliver("inbox/Projects/A", graphtest.Mail{Raw: raw("same@x", "a", "one"), Received: at})
+	m.box.Deliver("inbox", graphtest.Mail{Raw: raw("same@x", "a", "another"), Received: at})
+	m.box.Deliver("inbox", graphtest.Mail{Raw: raw("given-by-exchange@x", "without", "one"), Received: at.Add(time.Hour)})
+	m.box.Deliver("sentitems", graphtest.Mail{Raw: raw("new@x", "new", "new"), Received: at})
+
+	before := m.state()
+	m.cloud.Forget()
+	p, r := m.plan()
+	if r.status != exitOK || !p.Ready || !p.Provisional {
+		t.Errorf("status %d, %+v\n%s", r.status, p.Problems, r.err)
+	}
+	// Of the generated messages some have no Message-ID, or one twice.
+	if p.FiledAlready+p.New+p.Uncertain != 16 || p.FiledAlready < 6 || p.New < 3 || p.Uncertain < 2 {
+		t.Errorf("%d filed already, %d new, %d uncertain", p.FiledAlready, p.New, p.Uncertain)
+	}
+	reasons := ""
+	for _, u := range p.UncertainMessages {
+		reasons += u.Subject + ": " + u.Reason + "\n"
+	}
+	contains(t, reasons, "without: its Message-ID is not known, and a message with this title was filed that had none", "a: 2 messages in the mailbox have this Message-ID, and 1 filed")
+	news := ""
+	for _, n := range p.NewMessages {
+		news += n.Subject + "\n"
+	}
+	contains(t, news, "new\n")
+	for _, line := range []string{
+		"-    type: imap\n", "+    type: exchange\n", "+    credentials: contoso\n", "+    mailbox: office@contoso.example\n", "-    server: ", "     # the old server\n", "+    folders: [Inbox, Lähetetyt, 'Inbox/Projects/**']\n", "   - name: office      # do not rename\n",
+	} {
+		if !strings.Contains(p.Diff, line) {
+			t.Errorf("no %q in the diff:\n%s", line, p.Diff)
+		}
+	}
+	after := m.state()
+	for path, is := range after {
+		if before[path] != is {
+			t.Errorf("%s was changed or made", path)
+		}
+	}
+	if len(before) != len(after) {
+		t.Errorf("%d files, were %d", len(after), len(before))
+	}
+	for _, q := range m.cloud.Requests() {
+		if q.Method != "GET" && q.Kind != "token" {
+			t.Errorf("request %s %s", q.Method, q.Kind)
+		}
+	}
+	text := m.run("migrate", "--source", "office", "--mailbox", "office@contoso.example", "--credentials", "contoso")
+	contains(t, text.out, "filed already  ", "provisional", "nothing was changed", "Lähetetyt", "same special use")
+	if text.status != exitOK || text.err != "" {
+		t.Errorf("%+v", text)
+	}
+}
