@@ -26,9 +26,17 @@ func newMigrate() *cobra.Command {
 	var o migrateOptions
 	cmd := &cobra.Command{
 		Use:   "migrate (--source NAME | --all) --mailbox ADDRESS --credentials NAME",
-		Short: "Plan the move of a POP3 or IMAP source to Exchange Online",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return migrateSources(cmd, o) },
+		Short: "Move POP3 and IMAP sources to Exchange Online, with nothing filed twice",
+		Long: `Plans the move of a source to Exchange Online: signs in there, finds the
+counterpart of each folder, compares the messages by their headers with what has been
+filed, and shows the new source. It changes nothing unless --write is given, and then
+the configuration file alone, of which it keeps a backup beside it. A running daemon
+takes that up by itself. What is filed is decided by what messages hold, in the runs
+after that.
+
+See docs/migration.md.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return migrateSources(cmd, o) },
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.source, "source", "", "the source of this `NAME`")
@@ -39,10 +47,8 @@ func newMigrate() *cobra.Command {
 	flags.BoolVar(&o.write, "write", false, "make the change")
 	flags.StringVar(&o.undo, "undo", "", "undo the change of the source of this `NAME`")
 	flags.StringVar(&o.report, "report", "", "write a report to this `FILE`")
-	for _, name := range []string{"write", "undo", "report"} {
-		if err := flags.MarkHidden(name); err != nil {
-			panic(err)
-		}
+	if err := flags.MarkHidden("report"); err != nil {
+		panic(err)
 	}
 	return cmd
 }
@@ -55,8 +61,11 @@ type migrateOptions struct {
 // check says what is wrong with the options.
 func (o *migrateOptions) check() error {
 	switch {
-	case o.write, o.undo != "", o.report != "":
-		return usage("migrate --write, --undo and --report: not built yet; the plan says what to change")
+	case o.report != "":
+		return usage("migrate --report: not built yet; --json has what it would say")
+	case o.undo != "" && (o.source != "" || o.all || o.mailbox != "" || o.credentials != "" || o.write || o.json):
+		return usage("migrate --undo NAME goes with no other option")
+	case o.undo != "":
 	case (o.source == "") == !o.all:
 		return usage("migrate needs --source NAME or --all")
 	case o.credentials == "":
@@ -67,10 +76,14 @@ func (o *migrateOptions) check() error {
 	return nil
 }
 
-// migrateSources prints the plans of sources. It changes nothing.
+// migrateSources prints the plans of sources and, if that is asked for, carries out
+// those that are ready.
 func migrateSources(cmd *cobra.Command, o migrateOptions) error {
 	if err := o.check(); err != nil {
 		return err
+	}
+	if o.undo != "" {
+		return undoMigration(cmd, o.undo)
 	}
 	s, c, err := loadConfig(cmd)
 	if err != nil {
@@ -80,9 +93,6 @@ func migrateSources(cmd *cobra.Command, o migrateOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := adoptState(c); err != nil {
-		return err
-	}
 	past, err := openPast(cmd.Context(), c)
 	if err != nil {
 		return err
@@ -90,16 +100,16 @@ func migrateSources(cmd *cobra.Command, o migrateOptions) error {
 	defer past.close()
 	all := migrateReport{Sources: []*migratePlan{}}
 	ready := true
-	for _, source := range of {
-		p, err := planMigration(cmd.Context(), s.config, c, source, o, past)
+	for _, name := range of {
+		p, err := migrateSource(cmd, s, name, o, past)
 		if err != nil {
 			return err
 		}
+		all.Sources = append(all.Sources, p)
+		ready = ready && p.Ready
 		if !o.json {
 			p.print(cmd.OutOrStdout())
 		}
-		all.Sources = append(all.Sources, p)
-		ready = ready && p.Ready
 	}
 	if o.json {
 		if err := printJSON(cmd.OutOrStdout(), all); err != nil {
@@ -108,32 +118,65 @@ func migrateSources(cmd *cobra.Command, o migrateOptions) error {
 	}
 	switch {
 	case cmd.Context().Err() != nil:
-		return failed(errors.New("stopped before the end; nothing was changed"))
+		return failed(errors.New("stopped before the end; what is not said to be written was not changed"))
 	case !ready:
-		return failed(errors.New("something is to be done first, see above; nothing was changed"))
+		return failed(errors.New("something is to be done first, see above"))
 	}
 	return nil
 }
 
-// toMigrate returns the sources that the options name.
-func toMigrate(c *config.Config, o migrateOptions) ([]*config.Source, error) {
+// migrateSource plans the move of one source, and writes it if that is asked for.
+// The configuration is read anew: that of the source before may have been written.
+func migrateSource(cmd *cobra.Command, s *settings, name string, o migrateOptions, past *pastLedger) (*migratePlan, error) {
+	c, err := s.load(cmd.ErrOrStderr())
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(c.Sources, func(s *config.Source) bool { return s.Name == name })
+	if i < 0 {
+		return nil, noSource(c, name)
+	}
+	source := c.Sources[i]
+	if source.Type == "exchange" {
+		return doneAlready(source), nil
+	}
+	p, err := planMigration(cmd.Context(), s.config, c, source, o, past)
+	if err == nil && o.write && p.Ready {
+		err = p.writePlan(s.config)
+	}
+	return p, err
+}
+
+// doneAlready is the plan of a source that is moved: nothing is to be done.
+func doneAlready(s *config.Source) *migratePlan {
+	p := newPlan(s, newSource{mailbox: s.Mailbox, credentials: s.Credentials.Name})
+	p.Ready, p.Done = true, true
+	return p
+}
+
+// toMigrate returns the names of the sources that the options name.
+func toMigrate(c *config.Config, o migrateOptions) ([]string, error) {
 	if o.all {
-		of := slices.DeleteFunc(slices.Clone(c.Sources), func(s *config.Source) bool { return s.Type != "imap" && s.Type != "pop3" })
-		if len(of) == 0 {
-			return nil, usage("migrate --all: no source in %s is of type pop3 or imap", c.File)
+		var names []string
+		for _, s := range c.Sources {
+			if s.Type == "imap" || s.Type == "pop3" {
+				names = append(names, s.Name)
+			}
 		}
-		return of, checkMigrateCredentials(c, o.credentials)
+		return names, checkMigrateCredentials(c, o.credentials)
 	}
 	i := slices.IndexFunc(c.Sources, func(s *config.Source) bool { return s.Name == o.source })
 	if i < 0 {
 		return nil, noSource(c, o.source)
 	}
-	switch s := c.Sources[i]; s.Type {
-	case "imap", "pop3":
-		return []*config.Source{s}, checkMigrateCredentials(c, o.credentials)
+	s := c.Sources[i]
+	switch {
+	case s.Type == "imap", s.Type == "pop3":
+	case s.Type == "exchange" && s.Credentials.Name == o.credentials && (o.mailbox == "" || o.mailbox == s.Mailbox):
 	default:
 		return nil, usage("source %s is of type %s: only those of type pop3 and imap are moved to Exchange Online", s.Name, s.Type)
 	}
+	return []string{s.Name}, checkMigrateCredentials(c, o.credentials)
 }
 
 // checkMigrateCredentials makes sure that the credentials are there, or can be
@@ -212,6 +255,11 @@ type migratePlan struct {
 	Ready bool `json:"ready"`
 	// Provisional is always true: the plan goes by headers.
 	Provisional bool `json:"provisional"`
+	// Done: the source was moved before. Written: it is moved now, and Backup is the
+	// file as it was.
+	Done    bool   `json:"done,omitempty"`
+	Written bool   `json:"written"`
+	Backup  string `json:"backup,omitempty"`
 
 	FiledAlready int `json:"filed_already"`
 	New          int `json:"new"`
@@ -237,6 +285,15 @@ type migratePlan struct {
 	Reads             []migrateReadFrom `json:"reads"`
 
 	disposition sources.Verb
+	edit        *edit
+}
+
+// newPlan returns a plan that says nothing yet.
+func newPlan(s *config.Source, n newSource) *migratePlan {
+	return &migratePlan{
+		Name: s.Name, From: s.Type, Mailbox: n.mailbox, Credentials: n.credentials, Provisional: true, disposition: sources.Verb(s.AfterFiling),
+		Folders: []migrateFolder{}, UncertainMessages: []migrateMessage{}, NewMessages: []migrateMessage{}, Problems: []migrateProblem{}, Reads: []migrateReadFrom{},
+	}
 }
 
 // migrateFolder is a value of a key of the source, and what it will be.
@@ -293,10 +350,7 @@ func planMigration(ctx context.Context, path string, c *config.Config, s *config
 			return nil, err
 		}
 	}
-	p = &migratePlan{
-		Name: s.Name, From: s.Type, Mailbox: n.mailbox, Credentials: n.credentials, Provisional: true, disposition: sources.Verb(s.AfterFiling),
-		Folders: []migrateFolder{}, UncertainMessages: []migrateMessage{}, NewMessages: []migrateMessage{}, Problems: []migrateProblem{}, Reads: []migrateReadFrom{},
-	}
+	p = newPlan(s, n)
 	e, err := editSource(path, c, s, n)
 	if err != nil {
 		return nil, err
@@ -315,7 +369,7 @@ func planMigration(ctx context.Context, path string, c *config.Config, s *config
 	if e, err = editSource(path, c, s, n); err != nil {
 		return nil, err
 	}
-	p.Diff = e.diff
+	p.Diff, p.edit = e.diff, e
 	if err := p.compare(ctx, e.source(s.Name), past); err != nil {
 		return nil, err
 	}

@@ -231,9 +231,8 @@ func maskSecrets(text string) string {
 	})
 }
 
-// check makes sure that the configuration differs in the source alone, and in that
-// as it is to.
-func (e *edit) check(c *config.Config, s *config.Source, n newSource) error {
+// checkOthers makes sure that the configuration differs in the source alone.
+func (e *edit) checkOthers(c *config.Config, s *config.Source) error {
 	if len(e.config.Sources) != len(c.Sources) {
 		return errors.New("other sources would be read")
 	}
@@ -254,6 +253,15 @@ func (e *edit) check(c *config.Config, s *config.Source, n newSource) error {
 	}
 	if !same(rest(c), rest(e.config)) {
 		return errors.New("other settings would change too")
+	}
+	return nil
+}
+
+// check makes sure that the configuration differs in the source alone, and in that
+// as it is to.
+func (e *edit) check(c *config.Config, s *config.Source, n newSource) error {
+	if err := e.checkOthers(c, s); err != nil {
+		return err
 	}
 	got := *e.source(s.Name)
 	switch {

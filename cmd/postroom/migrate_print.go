@@ -16,6 +16,10 @@ const maxShown = 20
 // print prints the plan for a person.
 func (p *migratePlan) print(out io.Writer) {
 	say := func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }
+	if p.Done {
+		say("source %s is in Exchange Online already, mailbox %s: nothing is to be done", p.Name, p.Mailbox)
+		return
+	}
 	say("source %s: from %s to the mailbox %s in Exchange Online, with credentials %s", p.Name, p.From, p.Mailbox, p.Credentials)
 	if len(p.Folders) > 0 {
 		say("\nfolders")
@@ -70,7 +74,12 @@ func (p *migratePlan) print(out io.Writer) {
 	}
 	say("\nthe change of %s", p.File)
 	fmt.Fprint(out, p.Diff)
-	say("\nnothing was changed")
+	if !p.Written {
+		say("\nnothing was changed")
+		return
+	}
+	say("\nwritten; the file as it was is %s", p.Backup)
+	say("a running postroom takes it up by itself, and what has been filed is recognised; back: postroom migrate --undo %s", p.Name)
 }
 
 // owed says what is still to be done on the old server.

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -114,6 +117,7 @@ func TestMigratePlan(t *testing.T) {
 	m.folder("Sent")
 	m.folder("Projects")
 	m.folder("Projects/A")
+	m.folder("Filed")
 	m.box.CreateFolder("inbox/Projects/A")
 	mail := mailgen.New(31, mailgen.Small())
 	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
@@ -134,10 +138,6 @@ func TestMigratePlan(t *testing.T) {
 	m.deliver("INBOX", raw("", "without", "one"))
 	if s := m.once(); s.Filed != 10 || s.Error != "" {
 		t.Fatalf("%+v", s)
-	}
-	// Filed, but not yet moved there.
-	if err := m.server.CreateFolder("office", "Later"); err != nil {
-		t.Fatal(err)
 	}
 	m.box.Deliver("inbox/Projects/A", graphtest.Mail{Raw: raw("same@x", "a", "one"), Received: at})
 	m.box.Deliver("inbox", graphtest.Mail{Raw: raw("same@x", "a", "another"), Received: at})
@@ -189,5 +189,124 @@ func TestMigratePlan(t *testing.T) {
 	contains(t, text.out, "filed already  ", "provisional", "nothing was changed", "Lähetetyt", "same special use")
 	if text.status != exitOK || text.err != "" {
 		t.Errorf("%+v", text)
+	}
+}
+
+var migrateMessages = flag.Int("migrate-messages", 200, "how many messages are moved to Exchange Online")
+
+// letter is a message that nothing else is like.
+func letter(i int) []byte {
+	var b strings.Builder
+	fmt.Fprintf(&b, "From: Buyer <buyer%d@example.com>\r\nTo: office@contoso.example\r\nDate: %s\r\n", i%5, time.Date(2026, 1, 1, 0, i, 0, 0, time.UTC).Format(time.RFC1123Z))
+	switch {
+	case i%7 == 0: // without
+	case i%10 < 2: // two have the same
+		fmt.Fprintf(&b, "Message-ID: <pair-%d@example.com>\r\n", i/10)
+	default:
+		fmt.Fprintf(&b, "Message-ID: <%d@example.com>\r\n", i)
+	}
+	fmt.Fprintf(&b, "Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe_?= number %d\r\nMIME-Version: 1.0\r\n", i)
+	text := fmt.Sprintf("Dear office,\r\n  order %d of %d pieces.\r\n", i, i*i)
+	switch i % 3 {
+	case 0:
+		b.WriteString("Content-Type: text/plain; charset=utf-8\r\n\r\n" + text)
+	case 1:
+		b.WriteString("Content-Type: multipart/alternative; boundary=x\r\n\r\n--x\r\nContent-Type: text/plain\r\n\r\n" + text + "\r\n--x\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<html><body><p>" + text + "</p></body></html>\r\n--x--\r\n")
+	default:
+		b.WriteString("Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\nContent-Type: text/plain\r\n\r\n" + text +
+			"\r\n--x\r\nContent-Type: application/pdf; name=order.pdf\r\nContent-Disposition: attachment; filename=order.pdf\r\nContent-Transfer-Encoding: base64\r\n\r\n" + base64.StdEncoding.EncodeToString([]byte(text)) + "\r\n--x--\r\n")
+	}
+	return []byte(b.String())
+}
+
+// eachOnce checks that each of the letters is one document.
+func (m *move) eachOnce(n int) {
+	m.t.Helper()
+	filed := make(map[string]int)
+	for _, d := range m.filed() {
+		filed[d.Title]++
+	}
+	for i := range n {
+		if title := fmt.Sprintf("Grüße number %d", i); filed[title] != 1 {
+			m.t.Errorf("%q was filed %d times", title, filed[title])
+		}
+	}
+	if len(filed) != n {
+		m.t.Errorf("%d documents, want %d", len(filed), n)
+	}
+}
+
+// TestMigrate: whatever was filed over IMAP or POP3 is filed once, also when the
+// mailbox is Exchange Online's from then on, and back.
+func TestMigrate(t *testing.T) {
+	for typ, source := range map[string]string{"imap": "folders: [Inbox, Archive]\nafter_filing: mark_read", "pop3": "type: pop3\n"} {
+		t.Run(typ, func(t *testing.T) {
+			n := *migrateMessages
+			if typ == "pop3" {
+				n /= 4
+			}
+			m := newMove(t, graphtest.Options{Seed: 32}, source)
+			m.folder("Archive")
+			m.box.CreateFolder("archive")
+			for i := range n {
+				here, there := "INBOX", "inbox"
+				if typ == "imap" && i%4 == 0 {
+					here, there = "Archive", "archive"
+				}
+				if typ == "imap" && i%9 == 0 { // by a person
+					there = "inbox"
+				}
+				if i%2 == 0 {
+					m.deliver(here, letter(i))
+				}
+				m.box.Deliver(there, graphtest.Mail{Raw: letter(i), Received: time.Date(2026, 3, 4, 5, 6, i, 0, time.UTC)})
+			}
+			if s := m.once(); s.Filed != (n+1)/2 || s.Error != "" {
+				t.Fatalf("%+v", s)
+			}
+			p, r := m.plan("--write")
+			if r.status != exitOK || !p.Written || p.FiledAlready == 0 || p.FiledAlready+p.New+p.Uncertain != n {
+				t.Fatalf("status %d: %+v\n%s", r.status, p, r.err)
+			}
+			file := filepath.Join(m.dir, "config.yaml")
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if backup, err := os.ReadFile(p.Backup); err != nil || string(backup) != m.text {
+				t.Errorf("the backup %s: %v\n%s", p.Backup, err, backup)
+			}
+			before, _, _ := strings.Cut(m.text, "    type: "+typ)
+			_, after, _ := strings.Cut(m.text, "    # Accounting")
+			if !strings.HasPrefix(string(text), before) || !strings.HasSuffix(string(text), "    # Accounting"+after) {
+				t.Errorf("more has changed than the source:\n%s", text)
+			}
+			if p, r := m.plan("--write"); r.status != exitOK || !p.Done || p.Written {
+				t.Errorf("once more: %+v", p)
+			}
+			if again, err := os.ReadFile(file); err != nil || !bytes.Equal(again, text) {
+				t.Errorf("once more, %v, the file is\n%s", err, again)
+			}
+			if s := m.once(); s.Filed != n/2 || s.Duplicates != (n+1)/2 || s.Error != "" {
+				t.Errorf("%+v", s)
+			}
+			m.eachOnce(n)
+			if s := m.once(); s.Filed+s.Duplicates != 0 || s.Error != "" {
+				t.Errorf("then %+v", s)
+			}
+			if r := m.run("verify"); r.status != exitOK {
+				t.Errorf("%+v", r)
+			}
+			if r := m.run("migrate", "--undo", "office"); r.status != exitOK {
+				t.Errorf("%+v", r)
+			}
+			if back, err := os.ReadFile(file); err != nil || string(back) != m.text {
+				t.Errorf("%v: back is\n%s", err, back)
+			}
+			if s := m.once(); s.Filed+s.Duplicates != 0 || s.Error != "" {
+				t.Errorf("back, %+v", s)
+			}
+			m.eachOnce(n)
+		})
 	}
 }

@@ -11,7 +11,23 @@ import (
 // WriteFile writes the whole of r to the file, replacing it at once or, on an
 // error, not at all. When it returns nil, the file and its name survive a loss
 // of power.
-func WriteFile(path string, r io.Reader, mode os.FileMode) (err error) {
+func WriteFile(path string, r io.Reader, mode os.FileMode) error {
+	return writeFile(path, r, func(f *os.File) error { return f.Chmod(mode) })
+}
+
+// WriteFileLike is WriteFile with the mode and the owner of another file. The
+// error wraps [os.ErrPermission] if only another user may give the owner. On
+// Windows a file has the owner that new ones have in its folder.
+func WriteFileLike(path string, r io.Reader, like os.FileInfo) error {
+	return writeFile(path, r, func(f *os.File) error {
+		if err := giveOwner(f, like); err != nil {
+			return err
+		}
+		return f.Chmod(like.Mode().Perm())
+	})
+}
+
+func writeFile(path string, r io.Reader, prepare func(*os.File) error) (err error) {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
 	if err != nil {
@@ -23,7 +39,7 @@ func WriteFile(path string, r io.Reader, mode os.FileMode) (err error) {
 			os.Remove(f.Name())
 		}
 	}()
-	if err := f.Chmod(mode); err != nil {
+	if err := prepare(f); err != nil {
 		return err
 	}
 	if _, err := io.Copy(f, r); err != nil {

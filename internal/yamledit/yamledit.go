@@ -699,3 +699,40 @@ func (m *Mapping) Lines() (first, last int) {
 	end := m.entries[len(m.entries)-1]
 	return m.text.line(m.entries[0].start) + 1, m.text.line(max(end.end-1, end.start)) + 1
 }
+
+// span is from the first key, or the brace, to behind the last value, or the brace.
+func (m *Mapping) span() (start, end int) {
+	t, last := m.text, m.entries[len(m.entries)-1]
+	start, end = m.entries[0].start, last.end
+	if m.flow {
+		i := slices.IndexFunc(t.tokens, func(p place) bool { return p.at == start })
+		for t.tokens[i].Type != token.MappingStartType {
+			i--
+		}
+		start = t.tokens[i].at
+		for i = t.index(last.start); t.tokens[i].at < end || t.tokens[i].Type != token.MappingEndType; {
+			i++
+		}
+		end = t.tokens[i].at + 1
+	}
+	return start, end
+}
+
+// String returns the mapping as it is written, from its first key or brace, without
+// what stands behind its last value.
+func (m *Mapping) String() string {
+	start, end := m.span()
+	return string(m.text.data[start:end])
+}
+
+// Replace puts a mapping, as [Mapping.String] returned it of a file in the same
+// layout, in the place of the one at a line and column.
+func (t *Text) Replace(line, column int, by string) error {
+	m, err := t.Mapping(line, column)
+	if err != nil {
+		return err
+	}
+	start, end := m.span()
+	t.change(start, end, by)
+	return nil
+}
