@@ -218,7 +218,7 @@ func (e *edit) addCredentials(text *yamledit.Text, name string) error {
 }
 
 // secretKey matches a key of a secret with its value, on one line.
-var secretKey = regexp.MustCompile(`((?:password|client_secret|client_certificate_password|ledger|proxy)["']?[ \t]*:[ \t]*)("(?:[^"\\]|\\.)*"?|'(?:[^']|'')*'?|[^\s,}\]#][^,}\]\n]*)`)
+var secretKey = regexp.MustCompile(`((?:password|client_secret|client_certificate_password|ledger|proxy)["']?[ \t]*:[ \t]*)(\$\{[^}\n]*\}|"(?:[^"\\]|\\.)*"?|'(?:[^']|'')*'?|[^\s,}\]#][^,}\]\n]*)`)
 
 // maskSecrets replaces secrets that are written in clear. References stay.
 func maskSecrets(text string) string {

@@ -8,12 +8,14 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"postroom/cmd/postroom/config"
 	"postroom/internal/dovecot"
 	"postroom/internal/graphtest"
 	"postroom/internal/mailgen"
@@ -308,5 +310,171 @@ func TestMigrate(t *testing.T) {
 			}
 			m.eachOnce(n)
 		})
+	}
+}
+
+// TestMigrateProblems: what is to be done first is said, with how, and --write then
+// writes nothing.
+func TestMigrateProblems(t *testing.T) {
+	m := newMove(t, graphtest.Options{Seed: 33}, "folders: [Inbox, Order, Sent]\nafter_filing: move\nfiled_folder: Filed")
+	m.box.CreateFolder("inbox/Orders")
+	m.cloud.ChangeApp(func(a *graphtest.App) { a.Roles = []string{"Mail.Read"} })
+	before := m.state()
+	p, r := m.plan("--write")
+	if r.status != exitFailed || p.Ready || p.Written || len(p.Problems) != 2 {
+		t.Fatalf("status %d: %+v", r.status, p)
+	}
+	if missing := p.Problems[0]; missing.Missing != "Mail.ReadWrite" || !strings.Contains(strings.Join(missing.Steps, "\n"), "New-ManagementRoleAssignment -Name 'postroom mail' -App $sp.Id -Role 'Application Mail.ReadWrite'") ||
+		!strings.Contains(strings.Join(missing.Steps, "\n"), m.cloud.ClientID()) {
+		t.Errorf("%+v", missing)
+	}
+	contains(t, p.Problems[1].Problem+p.Problems[1].Remedy, "folder Order has no counterpart in the mailbox office@contoso.example", "Inbox/Orders")
+	m.cloud.ChangeApp(func(a *graphtest.App) {
+		a.Roles, a.Mailboxes = []string{"Mail.ReadWrite"}, []string{"other@contoso.example"}
+	})
+	m.cloud.RevokeTokens()
+	if p, _ := m.plan("--write"); len(p.Problems) != 1 || p.Problems[0].Missing != "Mail.ReadWrite" || p.Problems[0].Remedy == "" || p.Written {
+		t.Errorf("%+v", p.Problems)
+	}
+	if after := m.state(); !maps.Equal(before, after) {
+		t.Error("something was written")
+	}
+	for _, row := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"migrate"}, "needs --source NAME or --all"},
+		{[]string{"migrate", "--source", "office"}, "needs --credentials"},
+		{[]string{"migrate", "--source", "offices", "--credentials", "contoso"}, `no source is named "offices"`},
+		{[]string{"migrate", "--source", "office", "--credentials", "office"}, "Exchange Online needs type entra"},
+		{[]string{"migrate", "--source", "office", "--credentials", "contoso"}, "name the mailbox with --mailbox"},
+		{[]string{"migrate", "--source", "office", "--credentials", "fabrikam-2"}, "set FABRIKAM_2_TENANT_ID, FABRIKAM_2_CLIENT_ID, FABRIKAM_2_SECRET"},
+		{[]string{"migrate", "--all", "--mailbox", "a@b.c", "--credentials", "contoso"}, "leave out --mailbox"},
+		{[]string{"migrate", "--undo", "office", "--write"}, "goes with no other option"},
+	} {
+		if r := m.run(row.args...); r.status != exitUsage || !strings.Contains(r.err, row.want) {
+			t.Errorf("%v: %+v; want %q", row.args, r, row.want)
+		}
+	}
+	if r := m.run("migrate", "--undo", "office"); r.status != exitOK || !strings.Contains(r.out, "nothing to undo") {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestMigrateEdit: wherever it is cut short, the file is as it was or as it will be,
+// and a source in a file of its own is changed there, with credentials that were
+// missing.
+func TestMigrateEdit(t *testing.T) {
+	dir := t.TempDir()
+	for key, value := range map[string]string{"NEW_TENANT_ID": "contoso.example", "NEW_CLIENT_ID": "22222222-2222-2222-2222-222222222222", "NEW_SECRET": marker} {
+		t.Setenv(key, value)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "sources.d"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	path, included := filepath.Join(dir, "config.yaml"), filepath.Join(dir, "sources.d", "a.yaml")
+	const source = "\ufeff# old ones\r\nsources:\r\n- {name: a, type: pop3, credentials: old, server: s.example} # a\r\n- name: b\r\n  type: imap\r\n  server: s.example   # b\r\n  credentials: old\r\n  exclude_folders: [x/y]\r\n"
+	write := func(include string) *config.Config {
+		t.Helper()
+		for name, text := range map[string]string{
+			path: "version: 1\nrepository: {type: filesystem, path: ./d}\ninclude: [" + include + "]\ncredentials:\n  - {name: old, type: password, username: u@x.example, password: '" + marker + "'}\n", included: source,
+		} {
+			if err := os.WriteFile(name, []byte(text), 0o640); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c, err := config.Load(path, configDrivers())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	c := write("sources.d/*.yaml")
+	if box, err := mailboxOf(c.Sources[0]); box != "u@x.example" || err != nil {
+		t.Errorf("mailbox %s, %v", box, err)
+	}
+	e, err := editSource(path, c, c.Sources[1], newSource{mailbox: "b@x.example", credentials: "new", folders: map[string]map[string]string{"exclude_folders": {"x/y": "x/ü ${}"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "\ufeff# old ones\r\ncredentials:\r\n  - name: new\r\n    type: entra\r\n    tenant_id: \"${env:NEW_TENANT_ID}\"\r\n    client_id: \"${env:NEW_CLIENT_ID}\"\r\n    client_secret: \"${env:NEW_SECRET}\"\r\n\r\nsources:\r\n- {name: a, type: pop3, credentials: old, server: s.example} # a\r\n- name: b\r\n  type: exchange\r\n  credentials: new\r\n  mailbox: b@x.example\r\n  exclude_folders: ['x/ü $${}']\r\n"
+	if string(e.new) != want {
+		t.Errorf("got\n%q\nwant\n%q", e.new, want)
+	}
+	if strings.Contains(e.diff, marker) {
+		t.Error("the diff has a secret")
+	}
+	info, err := os.Stat(included)
+	if err != nil {
+		t.Fatal(err)
+	}
+	backup, err := e.write(path, "b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	now, err := os.Stat(included)
+	if err != nil || now.Mode() != info.Mode() {
+		t.Errorf("%v, mode %v", err, now.Mode())
+	}
+	if b, err := os.ReadFile(backup); err != nil || string(b) != source {
+		t.Errorf("%v: backup %q", err, b)
+	}
+	// Cut short after the backup, or before it: the file is as it was.
+	if err := os.WriteFile(included, []byte(source), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := config.Load(path, configDrivers()); err != nil {
+		t.Errorf("with the backup alone: %v", err)
+	}
+	if _, err := e.write(path, "b"); err != nil {
+		t.Errorf("again: %v", err)
+	}
+	if _, err := e.write(path, "b"); !errors.Is(err, errChangedMeanwhile) {
+		t.Errorf("of another file: %v", err)
+	}
+	back, from, err := undoing(path, e.config, e.source("b"))
+	if err != nil || !strings.HasPrefix(from, included+".bak-") {
+		t.Fatalf("%s, %v", from, err)
+	}
+	if text := strings.Replace(want, want[strings.Index(want, "- name: b"):], source[strings.Index(source, "- name: b"):], 1); string(back.new) != text {
+		t.Errorf("back is\n%q\nwant\n%q", back.new, text)
+	}
+	backups, err := filepath.Glob(included + ".bak-*")
+	if err != nil || len(backups) != 2 {
+		t.Errorf("%v, %v", backups, err)
+	}
+	// A backup that would be included.
+	for _, name := range backups {
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c = write("sources.d/*")
+	if e, err = editSource(path, c, c.Sources[0], newSource{mailbox: "a@x.example", credentials: "new"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.write(path, "a"); err == nil || !strings.Contains(err.Error(), "sources.d/*.yaml") {
+		t.Errorf("a backup that is included: %v", err)
+	}
+	if b, err := os.ReadFile(included); err != nil || string(b) != source {
+		t.Errorf("%v: %q", err, b)
+	}
+	if left, err := os.ReadDir(filepath.Dir(included)); err != nil || len(left) != 1 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+func TestMaskSecrets(t *testing.T) {
+	for text, want := range map[string]string{
+		"  password: hunter2 # x":                           "  password: (not shown)",
+		"{name: x, type: password, password: 'hun''ter2' }": "{name: x, type: password, password: (not shown) }",
+		`"client_secret":"hunter\"2","a":1`:                 `"client_secret":(not shown),"a":1`,
+		"client_secret: ${env:X}":                           "client_secret: ${env:X}",
+		`client_secret: "${env:X}"`:                         `client_secret: "${env:X}"`,
+		"type: password\nusername: a":                       "type: password\nusername: a",
+	} {
+		if got := maskSecrets(text); !strings.HasPrefix(got, want) {
+			t.Errorf("%q becomes %q, want %q", text, got, want)
+		}
 	}
 }

@@ -178,6 +178,17 @@ func (f *Folders) nearest(path sources.Path) []string {
 		names = append(names, p.String())
 	}
 	near := sources.Nearest(path.String(), names)
+	other := append(sources.Path{sources.Inbox}, path...)
+	if path[0] == sources.Inbox {
+		other = path[1:]
+	}
+	if len(other) > 0 {
+		for _, name := range sources.Nearest(other.String(), names) {
+			if !slices.Contains(near, name) {
+				near = append(near, name)
+			}
+		}
+	}
 	var written []string
 	for _, name := range near {
 		if text, err := sources.InConfiguration(name); err == nil {
