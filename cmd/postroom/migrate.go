@@ -46,10 +46,7 @@ See docs/migration.md.`,
 	flags.BoolVar(&o.json, "json", false, "print JSON")
 	flags.BoolVar(&o.write, "write", false, "make the change")
 	flags.StringVar(&o.undo, "undo", "", "undo the change of the source of this `NAME`")
-	flags.StringVar(&o.report, "report", "", "write a report to this `FILE`")
-	if err := flags.MarkHidden("report"); err != nil {
-		panic(err)
-	}
+	flags.StringVar(&o.report, "report", "", "write what is printed to this `FILE` too: Markdown, or JSON, by its ending .md or .json")
 	return cmd
 }
 
@@ -61,9 +58,7 @@ type migrateOptions struct {
 // check says what is wrong with the options.
 func (o *migrateOptions) check() error {
 	switch {
-	case o.report != "":
-		return usage("migrate --report: not built yet; --json has what it would say")
-	case o.undo != "" && (o.source != "" || o.all || o.mailbox != "" || o.credentials != "" || o.write || o.json):
+	case o.undo != "" && (o.report != "" || o.source != "" || o.all || o.mailbox != "" || o.credentials != "" || o.write || o.json):
 		return usage("migrate --undo NAME goes with no other option")
 	case o.undo != "":
 	case (o.source == "") == !o.all:
@@ -73,7 +68,7 @@ func (o *migrateOptions) check() error {
 	case o.all && o.mailbox != "":
 		return usage("migrate --all: each source has a mailbox of its own; leave out --mailbox")
 	}
-	return nil
+	return checkReportName(o.report)
 }
 
 // migrateSources prints the plans of sources and, if that is asked for, carries out
@@ -98,7 +93,7 @@ func migrateSources(cmd *cobra.Command, o migrateOptions) error {
 		return err
 	}
 	defer past.close()
-	all := migrateReport{Sources: []*migratePlan{}}
+	all := migrateReport{Made: time.Now().UTC().Truncate(time.Second), Sources: []*migratePlan{}}
 	ready := true
 	for _, name := range of {
 		p, err := migrateSource(cmd, s, name, o, past)
@@ -109,6 +104,11 @@ func migrateSources(cmd *cobra.Command, o migrateOptions) error {
 		ready = ready && p.Ready
 		if !o.json {
 			p.print(cmd.OutOrStdout())
+		}
+	}
+	if o.report != "" {
+		if err := all.writeReport(o.report); err != nil {
+			return failed(err)
 		}
 	}
 	if o.json {
@@ -242,6 +242,7 @@ func (p *pastLedger) close() {
 
 // migrateReport is what migrate prints as JSON.
 type migrateReport struct {
+	Made    time.Time      `json:"made"`
 	Sources []*migratePlan `json:"sources"`
 }
 
@@ -307,8 +308,12 @@ type migrateFolder struct {
 
 // migrateReadFrom is a folder that will be read.
 type migrateReadFrom struct {
-	Path     string `json:"path"`
-	Messages int    `json:"messages"`
+	Path         string `json:"path"`
+	Messages     int    `json:"messages"`
+	FiledAlready int    `json:"filed_already"`
+	New          int    `json:"new"`
+	Uncertain    int    `json:"uncertain"`
+	LeftOut      int    `json:"left_out"`
 }
 
 // migrateMessage is a message of which a person may want to know.
@@ -571,10 +576,11 @@ func (p *migratePlan) compare(ctx context.Context, s *config.Source, l *pastLedg
 			if leftOut, _ := box.Rules.Only.Listed(ref); leftOut == "" {
 				leftOut = box.Rules.Only.Delivered(h, max(ref.Size, 0), ref.Received)
 				if leftOut == "" {
-					return p.judge(ctx, past, box.Rules.Title, box.Address, f.Path, ref, h)
+					return p.judge(ctx, past, box.Rules.Title, box.Address, &read, ref, h)
 				}
 			}
 			p.LeftOut++
+			read.LeftOut++
 			return nil
 		})
 		p.Reads = append(p.Reads, read)
@@ -593,8 +599,8 @@ func (p *migratePlan) compare(ctx context.Context, s *config.Source, l *pastLedg
 }
 
 // judge counts one message.
-func (p *migratePlan) judge(ctx context.Context, past *migrate.Past, title, address, folder string, ref sources.Ref, h *message.Header) error {
-	made := document.Expand(title, document.Input{Header: h, Mailbox: address, Folder: folder})
+func (p *migratePlan) judge(ctx context.Context, past *migrate.Past, title, address string, in *migrateReadFrom, ref sources.Ref, h *message.Header) error {
+	made := document.Expand(title, document.Input{Header: h, Mailbox: address, Folder: in.Path})
 	j, err := past.Judge(ctx, h, ref.Received, made)
 	if err != nil {
 		return err
@@ -602,6 +608,7 @@ func (p *migratePlan) judge(ctx context.Context, past *migrate.Past, title, addr
 	if j.Owed {
 		p.OwedThere++
 	}
+	in.count(j.Verdict)
 	list := &p.NewMessages
 	switch j.Verdict {
 	case migrate.FiledAlready:
@@ -622,7 +629,7 @@ func (p *migratePlan) judge(ctx context.Context, past *migrate.Past, title, addr
 		id = ids[0]
 	}
 	*list = append(*list, migrateMessage{
-		Folder: folder, ID: ref.Key, MessageID: strings.Clone(id), Subject: strings.Clone(h.Text("Subject")), From: strings.Clone(h.Text("From")),
+		Folder: in.Path, ID: ref.Key, MessageID: strings.Clone(id), Subject: strings.Clone(h.Text("Subject")), From: strings.Clone(h.Text("From")),
 		Received: ref.Received.UTC(), Reason: j.Reason, Document: j.Document,
 	})
 	return nil

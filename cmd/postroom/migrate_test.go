@@ -187,11 +187,17 @@ func TestMigratePlan(t *testing.T) {
 			t.Errorf("request %s %s", q.Method, q.Kind)
 		}
 	}
-	text := m.run("migrate", "--source", "office", "--mailbox", "office@contoso.example", "--credentials", "contoso")
+	report := filepath.Join(t.TempDir(), "report.md")
+	text := m.run("migrate", "--report", report, "--source", "office", "--mailbox", "office@contoso.example", "--credentials", "contoso")
 	contains(t, text.out, "filed already  ", "provisional", "nothing was changed", "Lähetetyt", "same special use")
 	if text.status != exitOK || text.err != "" {
 		t.Errorf("%+v", text)
 	}
+	markdown, err := os.ReadFile(report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	contains(t, string(markdown), "| office | imap | office@contoso.example |", "| ready |", "| Inbox | ", "| folders | Sent | Lähetetyt | same special use |", "### Uncertain", "+    type: exchange")
 }
 
 var migrateMessages = flag.Int("migrate-messages", 200, "how many messages are moved to Exchange Online")
@@ -350,6 +356,7 @@ func TestMigrateProblems(t *testing.T) {
 		{[]string{"migrate", "--source", "office", "--credentials", "contoso"}, "name the mailbox with --mailbox"},
 		{[]string{"migrate", "--source", "office", "--credentials", "fabrikam-2"}, "set FABRIKAM_2_TENANT_ID, FABRIKAM_2_CLIENT_ID, FABRIKAM_2_SECRET"},
 		{[]string{"migrate", "--all", "--mailbox", "a@b.c", "--credentials", "contoso"}, "leave out --mailbox"},
+		{[]string{"migrate", "--source", "office", "--credentials", "contoso", "--report", "x.txt"}, "allowed: .md, .json"},
 		{[]string{"migrate", "--undo", "office", "--write"}, "goes with no other option"},
 	} {
 		if r := m.run(row.args...); r.status != exitUsage || !strings.Contains(r.err, row.want) {
