@@ -118,7 +118,7 @@ func newRoot() *cobra.Command {
 	addSettings(root.PersistentFlags())
 	root.AddCommand(
 		newRun(), newCheck(), newFolders(), newHistory(), newQuarantine(),
-		newVerify(), newRefile(), newForget(), newBackup(),
+		newVerify(), newRefile(), newForget(), newBackup(), newMigrate(),
 		newConvert(), newDemo(), newSecret(), newSignIn(), newService(), newSchema(), newVersion(),
 	)
 	addNotBuilt(root)

@@ -5,7 +5,7 @@ import "github.com/spf13/cobra"
 // notBuilt returns the commands that are not built yet. None of them is in the
 // help.
 func notBuilt() []string {
-	return []string{"migrate", "status"}
+	return []string{"status"}
 }
 
 // addNotBuilt makes the commands say so that are not built.

@@ -15,6 +15,18 @@ func WriteFile(path string, r io.Reader, mode os.FileMode) error {
 	return WriteFileAs(path, r, func(f *os.File) error { return f.Chmod(mode) })
 }
 
+// WriteFileLike is WriteFile with the mode and the owner of another file. The
+// error wraps [os.ErrPermission] if only another user may give the owner. On
+// Windows a file has the owner that new ones have in its folder.
+func WriteFileLike(path string, r io.Reader, like os.FileInfo) error {
+	return WriteFileAs(path, r, func(f *os.File) error {
+		if err := giveOwner(f, like); err != nil {
+			return err
+		}
+		return f.Chmod(like.Mode().Perm())
+	})
+}
+
 // WriteFileAs is WriteFile for a file that needs more than a mode, such as an
 // owner: prepare is given the new file before anything is in it, when it is of
 // mode 0600.

@@ -2,9 +2,11 @@ package durable
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -34,4 +36,43 @@ func TestWriteFile(t *testing.T) {
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
 		t.Errorf("left: %v, %v", left, err)
 	}
+}
+
+func TestWriteFileLike(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(name, []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	like, err := os.Stat(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if os.Geteuid() == 0 {
+		if err := os.Chown(name, 4711, 4712); err != nil {
+			t.Fatal(err)
+		}
+		if like, err = os.Stat(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := WriteFileLike(name, strings.NewReader("new"), like); err != nil {
+		t.Fatal(err)
+	}
+	now, err := os.Stat(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if now.Mode() != like.Mode() || owner(now) != owner(like) {
+		t.Errorf("mode %v, owner %s; were %v, %s", now.Mode(), owner(now), like.Mode(), owner(like))
+	}
+}
+
+// owner returns the user and group of a file as text, "" on a system that says
+// neither.
+func owner(info os.FileInfo) string {
+	v := reflect.Indirect(reflect.ValueOf(info.Sys()))
+	if v.Kind() != reflect.Struct || !v.FieldByName("Uid").IsValid() {
+		return ""
+	}
+	return fmt.Sprint(v.FieldByName("Uid"), " ", v.FieldByName("Gid"))
 }

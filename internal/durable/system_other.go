@@ -33,3 +33,19 @@ func Full(err error) bool {
 // Patiently calls the operation. On Windows it calls it again for a moment while
 // another program has one of the files open.
 func Patiently(operation func() error) error { return operation() }
+
+// giveOwner gives the file the owner and the group of another.
+func giveOwner(f *os.File, like os.FileInfo) error {
+	want, ok := like.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if have, ok := info.Sys().(*syscall.Stat_t); ok && have.Uid == want.Uid && have.Gid == want.Gid {
+		return nil
+	}
+	return f.Chown(int(want.Uid), int(want.Gid))
+}

@@ -142,6 +142,12 @@ func LoadWithoutSecrets(path string, drivers []Driver) (*Config, error) {
 	return loadFile(path, drivers, func(l *loader) { l.withoutSecrets = true })
 }
 
+// LoadEdited is Load of files that hold something else: texts, by their absolute
+// paths, in the place of what is on disk.
+func LoadEdited(path string, drivers []Driver, texts map[string][]byte) (*Config, error) {
+	return loadFile(path, drivers, func(l *loader) { l.texts = texts })
+}
+
 func loadFile(path string, drivers []Driver, option func(*loader)) (*Config, error) {
 	g, err := newGrammar(drivers)
 	if err != nil {
@@ -180,6 +186,9 @@ func load(g *grammar, path, full string, data []byte, options ...func(*loader)) 
 	}
 	for _, option := range options {
 		option(l)
+	}
+	if text, ok := l.texts[full]; ok {
+		data = text
 	}
 	c := &Config{File: full, Dir: l.dir, Credentials: l.credentials}
 	l.config(c, data)
@@ -225,6 +234,9 @@ type loader struct {
 	noVault bool
 	// people are the sources that sign in as a person, by the credentials.
 	people map[*Credential]*Source
+	// texts are what files hold in the place of what is on disk, by their absolute
+	// paths.
+	texts map[string][]byte
 	// seen is what is wrong with the files that were read, nil if nothing is.
 	seen map[looked]error
 }

@@ -117,7 +117,11 @@ func (l *loader) includeFile(name, full, shown string, at Position) (entities, b
 		l.errors.add(at, "include: the file%s is this one itself; allowed: other files", shown)
 		return file, false
 	}
-	data, _, err := readFile(full, maxFile)
+	data, edited := l.texts[full]
+	var err error
+	if !edited {
+		data, _, err = readFile(full, maxFile)
+	}
 	if err != nil {
 		l.incomplete = true
 		l.errors.add(at, "include: the file%s cannot be read: %v; allowed: a file that postroom can read", shown, reason(err))

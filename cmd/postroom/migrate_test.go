@@ -1,0 +1,487 @@
+package main
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"postroom/cmd/postroom/config"
+	"postroom/internal/dovecot"
+	"postroom/internal/graphtest"
+	"postroom/internal/mailgen"
+)
+
+// move is an office whose mailbox moves from Dovecot to Exchange Online.
+type move struct {
+	*office
+	cloud *graphtest.Server
+	box   *graphtest.Mailbox
+	text  string // of the configuration
+}
+
+// newMove configures the source of the lines, of type imap unless they say another.
+func newMove(t *testing.T, options graphtest.Options, source string) *move {
+	t.Helper()
+	m := &move{office: newOffice(t, dovecot.Options{})}
+	options.Limits.Grace = time.Minute
+	m.cloud = graphtest.Start(t, options)
+	m.box = m.cloud.AddMailbox("office@contoso.example", graphtest.MailboxOptions{Language: "fi"})
+	m.cloud.ChangeApp(func(a *graphtest.App) { a.Secrets = []graphtest.Secret{{Value: marker}} })
+	typ, server := "imap", m.server.IMAPS()
+	if rest, ok := strings.CutPrefix(source, "type: pop3\n"); ok {
+		typ, server, source = "pop3", m.server.POP3S(), rest
+	}
+	m.text = fmt.Sprintf(`# What the office files.
+version: 1
+repository: {type: filesystem, path: ./documents}
+credentials:
+  - {name: office, type: password, username: office, password: "${env:POSTROOM_TEST_PASSWORD}"}
+  - name: contoso   # the tenant
+    type: entra
+    tenant_id: %s
+    client_id: %s
+    client_secret: ${env:POSTROOM_TEST_PASSWORD}
+    cloud: custom
+    authority_host: %s
+    graph_endpoint: %s
+    ca_file: ca.pem
+
+sources:
+  # The office, since 2019.
+  - name: office      # do not rename
+    type: %s
+    credentials: office
+
+    # the old server
+    server: %s
+    ca_file: %s
+    %s
+    # Accounting relies on that.
+    document:
+      properties: [{name: Sender, read: from}]
+`, m.cloud.Tenant(), m.cloud.ClientID(), m.cloud.AuthorityURL(), m.cloud.GraphURL(), typ, server, m.server.CAFile(),
+		strings.ReplaceAll(strings.TrimSpace(source), "\n", "\n    "))
+	for name, text := range map[string]string{"config.yaml": m.text, "ca.pem": string(m.cloud.CAPEM())} {
+		if err := os.WriteFile(filepath.Join(m.dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return m
+}
+
+// plan is that of the one source.
+func (m *move) plan(args ...string) (migratePlan, result) {
+	m.t.Helper()
+	r := m.run(append([]string{"migrate", "--source", "office", "--mailbox", "office@contoso.example", "--credentials", "contoso", "--json"}, args...)...)
+	var report struct{ Sources []migratePlan }
+	if err := json.Unmarshal([]byte(r.out), &report); err != nil || len(report.Sources) != 1 {
+		m.t.Fatalf("status %d, %v:\n%s\n%s", r.status, err, r.out, r.err)
+	}
+	return report.Sources[0], r
+}
+
+// state is every file of the office, with its time.
+func (m *move) state() map[string]string {
+	m.t.Helper()
+	files := make(map[string]string)
+	err := filepath.WalkDir(m.dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		info, infoErr := e.Info()
+		files[path] = fmt.Sprintf("%x", b)
+		if infoErr == nil {
+			files[path] += info.ModTime().String()
+		}
+		return errors.Join(err, infoErr)
+	})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return files
+}
+
+// TestMigratePlan: the plan tells what is what by headers, and changes nothing
+// anywhere.
+func TestMigratePlan(t *testing.T) {
+	m := newMove(t, graphtest.Options{Seed: 31}, "folders: [Inbox, Sent, Projects/**]\nafter_filing: move\nfiled_folder: Filed")
+	m.folder("Sent")
+	m.folder("Projects")
+	m.folder("Projects/A")
+	m.folder("Filed")
+	m.box.CreateFolder("inbox/Projects/A")
+	mail := mailgen.New(31, mailgen.Small())
+	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	raw := func(id, subject, text string) []byte {
+		if id != "" {
+			id = "Message-ID: <" + id + ">\r\n"
+		}
+		return []byte("From: a@b.example\r\nTo: office@contoso.example\r\nDate: Wed, 4 Mar 2026 05:06:07 +0000\r\n" + id + "Subject: " + subject + "\r\n\r\n" + text + "\r\n")
+	}
+	for i := range 12 {
+		message := mail.Next().Raw
+		if i < 8 {
+			m.deliver("INBOX", message)
+		}
+		m.box.Deliver("inbox", graphtest.Mail{Raw: message, Received: at})
+	}
+	m.deliver("Projects/A", raw("same@x", "a", "one"))
+	m.deliver("INBOX", raw("", "without", "one"))
+	if s := m.once(); s.Filed != 10 || s.Error != "" {
+		t.Fatalf("%+v", s)
+	}
+	m.box.Deliver("inbox/Projects/A", graphtest.Mail{Raw: raw("same@x", "a", "one"), Received: at})
+	m.box.Deliver("inbox", graphtest.Mail{Raw: raw("same@x", "a", "another"), Received: at})
+	m.box.Deliver("inbox", graphtest.Mail{Raw: raw("given-by-exchange@x", "without", "one"), Received: at.Add(time.Hour)})
+	m.box.Deliver("sentitems", graphtest.Mail{Raw: raw("new@x", "new", "new"), Received: at})
+
+	before := m.state()
+	m.cloud.Forget()
+	p, r := m.plan()
+	if r.status != exitOK || !p.Ready || !p.Provisional {
+		t.Errorf("status %d, %+v\n%s", r.status, p.Problems, r.err)
+	}
+	// Of the generated messages some have no Message-ID, or one twice.
+	if p.FiledAlready+p.New+p.Uncertain != 16 || p.FiledAlready < 6 || p.New < 3 || p.Uncertain < 2 {
+		t.Errorf("%d filed already, %d new, %d uncertain", p.FiledAlready, p.New, p.Uncertain)
+	}
+	reasons := ""
+	for _, u := range p.UncertainMessages {
+		reasons += u.Subject + ": " + u.Reason + "\n"
+	}
+	contains(t, reasons, "without: its Message-ID is not known, and a message with this title was filed that had none", "a: 2 messages in the mailbox have this Message-ID, and 1 filed")
+	news := ""
+	for _, n := range p.NewMessages {
+		news += n.Subject + "\n"
+	}
+	contains(t, news, "new\n")
+	for _, line := range []string{
+		"-    type: imap\n", "+    type: exchange\n", "+    credentials: contoso\n", "+    mailbox: office@contoso.example\n", "-    server: ", "     # the old server\n", "+    folders: [Inbox, Lähetetyt, 'Inbox/Projects/**']\n", "   - name: office      # do not rename\n",
+	} {
+		if !strings.Contains(p.Diff, line) {
+			t.Errorf("no %q in the diff:\n%s", line, p.Diff)
+		}
+	}
+	after := m.state()
+	for path, is := range after {
+		if before[path] != is {
+			t.Errorf("%s was changed or made", path)
+		}
+	}
+	if len(before) != len(after) {
+		t.Errorf("%d files, were %d", len(after), len(before))
+	}
+	for _, q := range m.cloud.Requests() {
+		if q.Method != "GET" && q.Kind != "token" {
+			t.Errorf("request %s %s", q.Method, q.Kind)
+		}
+	}
+	report := filepath.Join(t.TempDir(), "report.md")
+	text := m.run("migrate", "--report", report, "--source", "office", "--mailbox", "office@contoso.example", "--credentials", "contoso")
+	contains(t, text.out, "filed already  ", "provisional", "nothing was changed", "Lähetetyt", "same special use")
+	if text.status != exitOK || text.err != "" {
+		t.Errorf("%+v", text)
+	}
+	markdown, err := os.ReadFile(report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	contains(t, string(markdown), "| office | imap | office@contoso.example |", "| ready |", "| Inbox | ", "| folders | Sent | Lähetetyt | same special use |", "### Uncertain", "+    type: exchange")
+}
+
+var migrateMessages = flag.Int("migrate-messages", 200, "how many messages are moved to Exchange Online")
+
+// letter is a message that nothing else is like.
+func letter(i int) []byte {
+	var b strings.Builder
+	fmt.Fprintf(&b, "From: Buyer <buyer%d@example.com>\r\nTo: office@contoso.example\r\nDate: %s\r\n", i%5, time.Date(2026, 1, 1, 0, i, 0, 0, time.UTC).Format(time.RFC1123Z))
+	switch {
+	case i%7 == 0: // without
+	case i%10 < 2: // two have the same
+		fmt.Fprintf(&b, "Message-ID: <pair-%d@example.com>\r\n", i/10)
+	default:
+		fmt.Fprintf(&b, "Message-ID: <%d@example.com>\r\n", i)
+	}
+	fmt.Fprintf(&b, "Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe_?= number %d\r\nMIME-Version: 1.0\r\n", i)
+	text := fmt.Sprintf("Dear office,\r\n  order %d of %d pieces.\r\n", i, i*i)
+	switch i % 3 {
+	case 0:
+		b.WriteString("Content-Type: text/plain; charset=utf-8\r\n\r\n" + text)
+	case 1:
+		b.WriteString("Content-Type: multipart/alternative; boundary=x\r\n\r\n--x\r\nContent-Type: text/plain\r\n\r\n" + text + "\r\n--x\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<html><body><p>" + text + "</p></body></html>\r\n--x--\r\n")
+	default:
+		b.WriteString("Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\nContent-Type: text/plain\r\n\r\n" + text +
+			"\r\n--x\r\nContent-Type: application/pdf; name=order.pdf\r\nContent-Disposition: attachment; filename=order.pdf\r\nContent-Transfer-Encoding: base64\r\n\r\n" + base64.StdEncoding.EncodeToString([]byte(text)) + "\r\n--x--\r\n")
+	}
+	return []byte(b.String())
+}
+
+// eachOnce checks that each of the letters is one document.
+func (m *move) eachOnce(n int) {
+	m.t.Helper()
+	filed := make(map[string]int)
+	for _, d := range m.filed() {
+		filed[d.Title]++
+	}
+	for i := range n {
+		if title := fmt.Sprintf("Grüße number %d", i); filed[title] != 1 {
+			m.t.Errorf("%q was filed %d times", title, filed[title])
+		}
+	}
+	if len(filed) != n {
+		m.t.Errorf("%d documents, want %d", len(filed), n)
+	}
+}
+
+// TestMigrate: whatever was filed over IMAP or POP3 is filed once, also when the
+// mailbox is Exchange Online's from then on, and back.
+func TestMigrate(t *testing.T) {
+	for typ, source := range map[string]string{"imap": "folders: [Inbox, Archive]\nafter_filing: mark_read", "pop3": "type: pop3\n"} {
+		t.Run(typ, func(t *testing.T) {
+			n := *migrateMessages
+			if typ == "pop3" {
+				n /= 4
+			}
+			m := newMove(t, graphtest.Options{Seed: 32}, source)
+			m.folder("Archive")
+			m.box.CreateFolder("archive")
+			for i := range n {
+				here, there := "INBOX", "inbox"
+				if typ == "imap" && i%4 == 0 {
+					here, there = "Archive", "archive"
+				}
+				if typ == "imap" && i%9 == 0 { // by a person
+					there = "inbox"
+				}
+				if i%2 == 0 {
+					m.deliver(here, letter(i))
+				}
+				m.box.Deliver(there, graphtest.Mail{Raw: letter(i), Received: time.Date(2026, 3, 4, 5, 6, i, 0, time.UTC)})
+			}
+			if s := m.once(); s.Filed != (n+1)/2 || s.Error != "" {
+				t.Fatalf("%+v", s)
+			}
+			p, r := m.plan("--write")
+			if r.status != exitOK || !p.Written || p.FiledAlready == 0 || p.FiledAlready+p.New+p.Uncertain != n {
+				t.Fatalf("status %d: %+v\n%s", r.status, p, r.err)
+			}
+			file := filepath.Join(m.dir, "config.yaml")
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if backup, err := os.ReadFile(p.Backup); err != nil || string(backup) != m.text {
+				t.Errorf("the backup %s: %v\n%s", p.Backup, err, backup)
+			}
+			before, _, _ := strings.Cut(m.text, "    type: "+typ)
+			_, after, _ := strings.Cut(m.text, "    # Accounting")
+			if !strings.HasPrefix(string(text), before) || !strings.HasSuffix(string(text), "    # Accounting"+after) {
+				t.Errorf("more has changed than the source:\n%s", text)
+			}
+			if p, r := m.plan("--write"); r.status != exitOK || !p.Done || p.Written {
+				t.Errorf("once more: %+v", p)
+			}
+			if again, err := os.ReadFile(file); err != nil || !bytes.Equal(again, text) {
+				t.Errorf("once more, %v, the file is\n%s", err, again)
+			}
+			if s := m.once(); s.Filed != n/2 || s.Duplicates != (n+1)/2 || s.Error != "" {
+				t.Errorf("%+v", s)
+			}
+			m.eachOnce(n)
+			if s := m.once(); s.Filed+s.Duplicates != 0 || s.Error != "" {
+				t.Errorf("then %+v", s)
+			}
+			if r := m.run("verify"); r.status != exitOK {
+				t.Errorf("%+v", r)
+			}
+			if r := m.run("migrate", "--undo", "office"); r.status != exitOK {
+				t.Errorf("%+v", r)
+			}
+			if back, err := os.ReadFile(file); err != nil || string(back) != m.text {
+				t.Errorf("%v: back is\n%s", err, back)
+			}
+			if s := m.once(); s.Filed+s.Duplicates != 0 || s.Error != "" {
+				t.Errorf("back, %+v", s)
+			}
+			m.eachOnce(n)
+		})
+	}
+}
+
+// TestMigrateProblems: what is to be done first is said, with how, and --write then
+// writes nothing.
+func TestMigrateProblems(t *testing.T) {
+	m := newMove(t, graphtest.Options{Seed: 33}, "folders: [Inbox, Order, Sent]\nafter_filing: move\nfiled_folder: Filed")
+	m.box.CreateFolder("inbox/Orders")
+	m.cloud.ChangeApp(func(a *graphtest.App) { a.Roles = []string{"Mail.Read"} })
+	before := m.state()
+	p, r := m.plan("--write")
+	if r.status != exitFailed || p.Ready || p.Written || len(p.Problems) != 2 {
+		t.Fatalf("status %d: %+v", r.status, p)
+	}
+	if missing := p.Problems[0]; missing.Missing != "Mail.ReadWrite" || !strings.Contains(strings.Join(missing.Steps, "\n"), "New-ManagementRoleAssignment -Name 'postroom mail' -App $sp.Id -Role 'Application Mail.ReadWrite'") ||
+		!strings.Contains(strings.Join(missing.Steps, "\n"), m.cloud.ClientID()) {
+		t.Errorf("%+v", missing)
+	}
+	contains(t, p.Problems[1].Problem+p.Problems[1].Remedy, "folder Order has no counterpart in the mailbox office@contoso.example", "Inbox/Orders")
+	m.cloud.ChangeApp(func(a *graphtest.App) {
+		a.Roles, a.Mailboxes = []string{"Mail.ReadWrite"}, []string{"other@contoso.example"}
+	})
+	m.cloud.RevokeTokens()
+	if p, _ := m.plan("--write"); len(p.Problems) != 1 || p.Problems[0].Missing != "Mail.ReadWrite" || p.Problems[0].Remedy == "" || p.Written {
+		t.Errorf("%+v", p.Problems)
+	}
+	if after := m.state(); !maps.Equal(before, after) {
+		t.Error("something was written")
+	}
+	for _, row := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"migrate"}, "needs --source NAME or --all"},
+		{[]string{"migrate", "--source", "office"}, "needs --credentials"},
+		{[]string{"migrate", "--source", "offices", "--credentials", "contoso"}, `no source is named "offices"`},
+		{[]string{"migrate", "--source", "office", "--credentials", "office"}, "Exchange Online needs type entra"},
+		{[]string{"migrate", "--source", "office", "--credentials", "contoso"}, "name the mailbox with --mailbox"},
+		{[]string{"migrate", "--source", "office", "--credentials", "fabrikam-2"}, "set FABRIKAM_2_TENANT_ID, FABRIKAM_2_CLIENT_ID, FABRIKAM_2_SECRET"},
+		{[]string{"migrate", "--all", "--mailbox", "a@b.c", "--credentials", "contoso"}, "leave out --mailbox"},
+		{[]string{"migrate", "--source", "office", "--credentials", "contoso", "--report", "x.txt"}, "allowed: .md, .json"},
+		{[]string{"migrate", "--undo", "office", "--write"}, "goes with no other option"},
+	} {
+		if r := m.run(row.args...); r.status != exitUsage || !strings.Contains(r.err, row.want) {
+			t.Errorf("%v: %+v; want %q", row.args, r, row.want)
+		}
+	}
+	if r := m.run("migrate", "--undo", "office"); r.status != exitOK || !strings.Contains(r.out, "nothing to undo") {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestMigrateEdit: wherever it is cut short, the file is as it was or as it will be,
+// and a source in a file of its own is changed there, with credentials that were
+// missing.
+func TestMigrateEdit(t *testing.T) {
+	dir := t.TempDir()
+	for key, value := range map[string]string{"NEW_TENANT_ID": "contoso.example", "NEW_CLIENT_ID": "22222222-2222-2222-2222-222222222222", "NEW_SECRET": marker} {
+		t.Setenv(key, value)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "sources.d"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	path, included := filepath.Join(dir, "config.yaml"), filepath.Join(dir, "sources.d", "a.yaml")
+	const source = "\ufeff# old ones\r\nsources:\r\n- {name: a, type: pop3, credentials: old, server: s.example} # a\r\n- name: b\r\n  type: imap\r\n  server: s.example   # b\r\n  credentials: old\r\n  exclude_folders: [x/y]\r\n"
+	write := func(include string) *config.Config {
+		t.Helper()
+		for name, text := range map[string]string{
+			path: "version: 1\nrepository: {type: filesystem, path: ./d}\ninclude: [" + include + "]\ncredentials:\n  - {name: old, type: password, username: u@x.example, password: '" + marker + "'}\n", included: source,
+		} {
+			if err := os.WriteFile(name, []byte(text), 0o640); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c, err := config.Load(path, configDrivers())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	c := write("sources.d/*.yaml")
+	if box, err := mailboxOf(c.Sources[0]); box != "u@x.example" || err != nil {
+		t.Errorf("mailbox %s, %v", box, err)
+	}
+	e, err := editSource(path, c, c.Sources[1], newSource{mailbox: "b@x.example", credentials: "new", folders: map[string]map[string]string{"exclude_folders": {"x/y": "x/ü ${}"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "\ufeff# old ones\r\ncredentials:\r\n  - name: new\r\n    type: entra\r\n    tenant_id: \"${env:NEW_TENANT_ID}\"\r\n    client_id: \"${env:NEW_CLIENT_ID}\"\r\n    client_secret: \"${env:NEW_SECRET}\"\r\n\r\nsources:\r\n- {name: a, type: pop3, credentials: old, server: s.example} # a\r\n- name: b\r\n  type: exchange\r\n  credentials: new\r\n  mailbox: b@x.example\r\n  exclude_folders: ['x/ü $${}']\r\n"
+	if string(e.new) != want {
+		t.Errorf("got\n%q\nwant\n%q", e.new, want)
+	}
+	if strings.Contains(e.diff, marker) {
+		t.Error("the diff has a secret")
+	}
+	info, err := os.Stat(included)
+	if err != nil {
+		t.Fatal(err)
+	}
+	backup, err := e.write(path, "b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	now, err := os.Stat(included)
+	if err != nil || now.Mode() != info.Mode() {
+		t.Errorf("%v, mode %v", err, now.Mode())
+	}
+	if b, err := os.ReadFile(backup); err != nil || string(b) != source {
+		t.Errorf("%v: backup %q", err, b)
+	}
+	// Cut short after the backup, or before it: the file is as it was.
+	if err := os.WriteFile(included, []byte(source), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := config.Load(path, configDrivers()); err != nil {
+		t.Errorf("with the backup alone: %v", err)
+	}
+	if _, err := e.write(path, "b"); err != nil {
+		t.Errorf("again: %v", err)
+	}
+	if _, err := e.write(path, "b"); !errors.Is(err, errChangedMeanwhile) {
+		t.Errorf("of another file: %v", err)
+	}
+	back, from, err := undoing(path, e.config, e.source("b"))
+	if err != nil || !strings.HasPrefix(from, included+".bak-") {
+		t.Fatalf("%s, %v", from, err)
+	}
+	if text := strings.Replace(want, want[strings.Index(want, "- name: b"):], source[strings.Index(source, "- name: b"):], 1); string(back.new) != text {
+		t.Errorf("back is\n%q\nwant\n%q", back.new, text)
+	}
+	backups, err := filepath.Glob(included + ".bak-*")
+	if err != nil || len(backups) != 2 {
+		t.Errorf("%v, %v", backups, err)
+	}
+	// A backup that would be included.
+	for _, name := range backups {
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c = write("sources.d/*")
+	if e, err = editSource(path, c, c.Sources[0], newSource{mailbox: "a@x.example", credentials: "new"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.write(path, "a"); err == nil || !strings.Contains(err.Error(), "sources.d/*.yaml") {
+		t.Errorf("a backup that is included: %v", err)
+	}
+	if b, err := os.ReadFile(included); err != nil || string(b) != source {
+		t.Errorf("%v: %q", err, b)
+	}
+	if left, err := os.ReadDir(filepath.Dir(included)); err != nil || len(left) != 1 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+func TestMaskSecrets(t *testing.T) {
+	for text, want := range map[string]string{
+		"  password: hunter2 # x":                           "  password: (not shown)",
+		"{name: x, type: password, password: 'hun''ter2' }": "{name: x, type: password, password: (not shown) }",
+		`"client_secret":"hunter\"2","a":1`:                 `"client_secret":(not shown),"a":1`,
+		"client_secret: ${env:X}":                           "client_secret: ${env:X}",
+		`client_secret: "${env:X}"`:                         `client_secret: "${env:X}"`,
+		"type: password\nusername: a":                       "type: password\nusername: a",
+	} {
+		if got := maskSecrets(text); !strings.HasPrefix(got, want) {
+			t.Errorf("%q becomes %q, want %q", text, got, want)
+		}
+	}
+}

@@ -1,0 +1,185 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"postroom/cmd/postroom/config"
+	"postroom/internal/durable"
+	"postroom/internal/yamledit"
+)
+
+// errChangedMeanwhile is the error of a file that is not what the change was made
+// of.
+var errChangedMeanwhile = errors.New("the file has changed meanwhile; nothing was written: try again")
+
+// write puts the new text in the place of the old one, and returns where a copy of
+// the old one is. Whenever it is cut short, the file is as it was or as it will be:
+// the backup is whole before the file is replaced, which is done at once.
+func (e *edit) write(path, source string) (backup string, err error) {
+	// A link stays one.
+	file, err := filepath.EvalSymlinks(e.file)
+	if err != nil {
+		return "", err
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		return "", err
+	}
+	backup = fmt.Sprintf("%s%s%s-%s", file, backupMark, time.Now().UTC().Format(backupTime), source)
+	if _, err := os.Lstat(backup); !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("%s is there already, or cannot be looked at: %w", backup, err)
+	}
+	if err := durable.WriteFileLike(backup, bytes.NewReader(e.old), info); err != nil {
+		return "", fmt.Errorf("write backup: %w", err)
+	}
+	// The pattern of an include might take the backup for a file of its own.
+	if _, err := config.LoadEdited(path, configDrivers(), map[string][]byte{e.file: e.new}); err != nil {
+		return "", errors.Join(fmt.Errorf("with the backup %s beside it the configuration is not valid; nothing else was written: name included files by an ending, as in include: [sources.d/*.yaml]:\n%w", backup, err), os.Remove(backup))
+	}
+	now, err := os.ReadFile(file)
+	if err != nil {
+		return "", errors.Join(err, os.Remove(backup))
+	}
+	if !bytes.Equal(now, e.old) {
+		return "", errors.Join(fmt.Errorf("%s: %w", file, errChangedMeanwhile), os.Remove(backup))
+	}
+	if err := durable.WriteFileLike(file, bytes.NewReader(e.new), info); err != nil {
+		return "", fmt.Errorf("replace %s: %w", file, err)
+	}
+	return backup, nil
+}
+
+const (
+	backupMark = ".bak-"
+	backupTime = "20060102T150405.000000000Z"
+)
+
+// writePlan makes the change of a plan that is ready.
+func (p *migratePlan) writePlan(path string) error {
+	backup, err := p.edit.write(path, p.Name)
+	if err != nil {
+		return failed(fmt.Errorf("source %s: %w", p.Name, err))
+	}
+	p.Written, p.Backup = true, backup
+	return nil
+}
+
+// undoMigration puts a source back as the newest backup has it.
+func undoMigration(cmd *cobra.Command, name string) error {
+	s, c, err := loadConfig(cmd)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(c.Sources, func(s *config.Source) bool { return s.Name == name })
+	if i < 0 {
+		return noSource(c, name)
+	}
+	source := c.Sources[i]
+	if source.Type != "exchange" {
+		_, err := fmt.Fprintf(cmd.OutOrStdout(), "source %s is of type %s: there is nothing to undo\n", name, source.Type)
+		return failed(err)
+	}
+	e, from, err := undoing(s.config, c, source)
+	if err != nil {
+		return failed(err)
+	}
+	backup, err := e.write(s.config, name)
+	if err != nil {
+		return failed(fmt.Errorf("source %s: %w", name, err))
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%ssource %s is as it was in %s; what it was until now is in %s\nThe ledger knows what both have filed: nothing is filed again.\n", e.diff, name, from, backup)
+	return failed(err)
+}
+
+// undoing returns the change that puts a source back, and the backup that it is
+// taken from.
+func undoing(path string, c *config.Config, s *config.Source) (_ *edit, backup string, err error) {
+	e := &edit{}
+	if e.file, err = filepath.Abs(s.Position.File); err != nil {
+		return nil, "", err
+	}
+	if e.old, err = os.ReadFile(e.file); err != nil {
+		return nil, "", err
+	}
+	file, err := filepath.EvalSymlinks(e.file)
+	if err != nil {
+		return nil, "", err
+	}
+	backup, before, err := newestBackup(path, e.file, file, s.Name)
+	if err != nil {
+		return nil, "", err
+	}
+	text, err := yamledit.Parse(e.old)
+	if err == nil {
+		err = text.Replace(s.Position.Line, s.Position.Column, before)
+	}
+	if err == nil {
+		e.new, err = text.Bytes()
+	}
+	if err == nil {
+		e.diff, err = text.Diff(e.file, func(int) bool { return false })
+		e.diff = maskSecrets(e.diff)
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("%s: %w; put the source back by hand, from %s", s.Position, err, backup)
+	}
+	e.config, err = config.LoadEdited(path, configDrivers(), map[string][]byte{e.file: e.new})
+	if err != nil {
+		return nil, "", fmt.Errorf("with the source of %s the configuration is not valid; nothing was written:\n%w", backup, err)
+	}
+	if err := e.checkOthers(c, s); err != nil {
+		return nil, "", fmt.Errorf("source %s: %w; put it back by hand, from %s", s.Name, err, backup)
+	}
+	return e, backup, nil
+}
+
+// newestBackup returns the newest backup of a file that was made for a source and
+// has it as one of type pop3 or imap, and the text of the source there.
+func newestBackup(path, shown, file, source string) (backup, text string, err error) {
+	entries, err := os.ReadDir(filepath.Dir(file))
+	if err != nil {
+		return "", "", err
+	}
+	for _, entry := range slices.Backward(entries) { // by name, and so by time
+		name := entry.Name()
+		stamp, isBackup := strings.CutPrefix(name, filepath.Base(file)+backupMark)
+		stamp, of, _ := strings.Cut(stamp, "-")
+		if _, err := time.Parse(backupTime, stamp); !isBackup || err != nil || of != source {
+			continue
+		}
+		backup = filepath.Join(filepath.Dir(file), name)
+		data, err := os.ReadFile(backup)
+		if err != nil {
+			return "", "", err
+		}
+		c, err := config.LoadEdited(path, configDrivers(), map[string][]byte{shown: data})
+		if err != nil {
+			continue
+		}
+		for _, s := range c.Sources {
+			if s.Name != source || s.Type != "imap" && s.Type != "pop3" {
+				continue
+			}
+			t, err := yamledit.Parse(data)
+			if err != nil {
+				return "", "", fmt.Errorf("%s: %w", backup, err)
+			}
+			m, err := t.Mapping(s.Position.Line, s.Position.Column)
+			if err != nil {
+				return "", "", fmt.Errorf("%s: %w", backup, err)
+			}
+			return backup, m.String(), nil
+		}
+	}
+	return "", "", fmt.Errorf("there is no backup %s%s…-%s that has the source as one of type pop3 or imap", file, backupMark, source)
+}
