@@ -192,7 +192,7 @@ func (p *decisions) source(s *config.Source) {
 // message prints what would become of a message.
 func (p *decisions) message(d ingest.Decision) {
 	if d.Outcome == ingest.WouldQuarantine {
-		p.troubles.note("source %s, folder %s, message %s: would be quarantined: %s", p.current, d.Folder, d.Key, d.Reason)
+		p.troubles.note("source %s, folder %s, message %s: would be quarantined: %s", p.current, quoted(d.Folder), quoted(d.Key), inOneLine(d.Reason))
 	}
 	if p.messages++; !p.asJSON {
 		p.print("%s", inWords(d))
