@@ -52,13 +52,13 @@ func (d *disk) remount(options string, flags uintptr) {
 }
 
 // await waits until a condition holds.
-func await(t *testing.T, within time.Duration, what string, holds func() bool) {
+func await(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(within); !holds(); <-tick.C {
+	for deadline := time.Now().Add(patience); !holds(); <-tick.C {
 		if time.Now().After(deadline) {
-			t.Fatalf("after %v: not %s", within, what)
+			t.Fatalf("after %v: not %s", patience, what)
 		}
 	}
 }
@@ -79,7 +79,7 @@ func TestDiskInTrouble(t *testing.T) {
 			}
 			o.daemon(func() {
 				if folder == "documents" {
-					await(t, time.Minute, "nearly full", func() bool {
+					await(t, "nearly full", func() bool {
 						var s unix.Statfs_t
 						return unix.Statfs(d.path, &s) == nil && int64(s.Bavail)*s.Bsize < 300<<10
 					})
@@ -87,7 +87,7 @@ func TestDiskInTrouble(t *testing.T) {
 				time.Sleep(3 * time.Second) // several polls
 				o.nothingDisposedOfEarly()
 				d.remount("size=64m", 0)
-				await(t, time.Minute, "filed", o.done)
+				await(t, "filed", o.done)
 			})
 			o.says("no space left on device")
 			o.nothingDisposedOfEarly()
@@ -134,7 +134,7 @@ func TestLockedLedger(t *testing.T) {
 	o := newTroubled(t, false)
 	o.fill(20)
 	o.daemon(func() {
-		await(t, time.Minute, "filed", o.done)
+		await(t, "filed", o.done)
 		db, err := sql.Open("sqlite", filepath.Join(o.dir, "state", "postroom.db"))
 		if err != nil {
 			t.Fatal(err)
@@ -156,7 +156,7 @@ func TestLockedLedger(t *testing.T) {
 		if _, err := conn.ExecContext(context.Background(), "ROLLBACK"); err != nil {
 			t.Fatal(err)
 		}
-		await(t, time.Minute, "filed", o.done)
+		await(t, "filed", o.done)
 	})
 	o.nothingDisposedOfEarly()
 	o.judge()

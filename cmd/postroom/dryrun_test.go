@@ -313,7 +313,7 @@ func TestDryRunBesideTheDaemon(t *testing.T) {
 	o.configure("folders: [Inbox]\npoll_interval: 1h")
 	o.deliver("INBOX", note(1))
 	stop := o.start()
-	o.await(1, time.Minute)
+	o.await(1)
 	o.awaitHistory(1)
 	o.deliver("INBOX", note(2))
 	r := o.run("run", "--once", "--dry-run")

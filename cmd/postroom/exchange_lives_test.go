@@ -86,10 +86,10 @@ func (l *lives) play() {
 	}
 	l.cloud.Heal()
 	for l.now = 0; !l.complete(); l.now++ {
-		if l.now == 5 {
+		if l.now == 100 {
 			break // the judgement tells what is missing
 		}
-		ctx, die := context.WithTimeout(l.t.Context(), 20*time.Second)
+		ctx, die := context.WithTimeout(l.t.Context(), 5*time.Second)
 		l.live(ctx, func(context.Context) {
 			defer die()
 			for ctx.Err() == nil && !l.complete() {

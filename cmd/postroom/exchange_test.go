@@ -72,7 +72,7 @@ sources:
 // gone waits until nothing is under way of what a process that has ended sent.
 func (b *branch) gone() {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
 	defer cancel()
 	if err := b.cloud.WaitGone(ctx); err != nil {
 		b.t.Fatal(err)
@@ -181,7 +181,7 @@ func TestExchangeOnlineInTrouble(t *testing.T) {
 				}
 			}
 			b.cloud.SetPlan(graphtest.Plan{Seed: seed, Rate: 0.1, Kinds: kinds})
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			for n := 1; len(b.box.Messages("inbox")) > 0; n++ {
 				b.once()

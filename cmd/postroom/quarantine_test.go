@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"postroom/ingest"
 	"postroom/internal/dovecot"
@@ -73,7 +72,7 @@ func TestQuarantineAfterAChangeOfTheRules(t *testing.T) {
 	// The daemon takes the change up, and the message.
 	stop := o.start()
 	o.replaceConfig(strings.Replace(o.file("config.yaml"), "Order ([12])$", `Order (\d)$`, 1))
-	o.await(3, time.Minute)
+	o.await(3)
 	stop()
 	o.judge()
 	contains(t, o.run("quarantine", "list", "--json").out, `"quarantine": []`)

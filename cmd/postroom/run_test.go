@@ -270,13 +270,13 @@ func oldServer(t *testing.T) string {
 func TestDaemon(t *testing.T) {
 	o := newOffice(t, dovecot.Options{})
 	o.folder("INBOX/Sub")
-	o.configure("folders: [Inbox, Inbox/Sub]\nwatch: true\npoll_interval: 1s")
+	o.configure("folders: [Inbox, Inbox/Sub]\nwatch: true\npoll_interval: 1h")
 	o.send("INBOX", note(1))
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	done := make(chan result)
 	go func() { done <- o.runUntil(ctx, "run") }()
-	o.await(1, 20*time.Second)
+	o.await(1)
 
 	// A second process keeps away, and a command beside the daemon works.
 	if r := o.run("run", "--once"); r.status != 1 {
@@ -294,15 +294,15 @@ func TestDaemon(t *testing.T) {
 
 	// Watched, and polled.
 	for i := range 5 {
-		start := time.Now()
 		o.send("INBOX", note(10+i))
-		o.await(2+i, 10*time.Second)
-		if d := time.Since(start); d > 2*time.Second {
-			t.Errorf("filed %v after it arrived", d)
-		}
+		o.await(2 + i)
+	}
+	o.configure("folders: [Inbox, Inbox/Sub]\nwatch: true\npoll_interval: 1s")
+	if r := o.run("service", "reload"); r.status != 0 {
+		t.Errorf("reload: %+v", r)
 	}
 	o.send("INBOX/Sub", note(30))
-	o.await(7, 10*time.Second)
+	o.await(7)
 
 	// A configuration with an error changes nothing; a good one is taken up.
 	o.configure("folders: [Inbox")
@@ -315,7 +315,7 @@ func TestDaemon(t *testing.T) {
 	if r := o.run("service", "reload"); r.status != 0 {
 		t.Errorf("reload: %+v", r)
 	}
-	o.await(8, 20*time.Second)
+	o.await(8)
 
 	// One that is good but cannot be opened is not taken up either.
 	good, err := os.ReadFile(filepath.Join(o.dir, "config.yaml"))
@@ -333,13 +333,11 @@ func TestDaemon(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.send("Later", note(41))
-	o.await(9, 20*time.Second)
+	o.await(9)
 
-	start := time.Now()
 	stop()
-	r := <-done
-	if r.status != 0 || time.Since(start) > 10*time.Second {
-		t.Errorf("stop after %v: %+v", time.Since(start), r)
+	if r := <-done; r.status != 0 {
+		t.Errorf("stopped: %+v", r)
 	}
 	o.judge()
 	if r := o.run("service", "reload"); r.status != 1 {
@@ -348,9 +346,9 @@ func TestDaemon(t *testing.T) {
 }
 
 // await waits until n documents are filed.
-func (o *office) await(n int, limit time.Duration) {
+func (o *office) await(n int) {
 	o.t.Helper()
-	deadline := time.Now().Add(limit)
+	deadline := time.Now().Add(patience)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -362,7 +360,7 @@ func (o *office) await(n int, limit time.Duration) {
 			return
 		}
 		if time.Now().After(deadline) {
-			o.t.Fatalf("%d documents after %v, want %d", len(found), limit, n)
+			o.t.Fatalf("%d documents after %v, want %d", len(found), patience, n)
 		}
 		<-tick.C
 	}
@@ -372,7 +370,7 @@ func (o *office) await(n int, limit time.Duration) {
 // is in the repository a moment before the ledger says so.
 func (o *office) awaitHistory(n int) {
 	o.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(patience); ; {
 		r := o.run("history")
 		if r.status == 0 && strings.Count(r.out, "\n") == 1+n {
 			return
@@ -497,7 +495,7 @@ func TestDemo(t *testing.T) {
 	go func() {
 		done <- run(ctx, []string{"demo", "--dir", again, "--messages", "1"}, nil, &bytes.Buffer{}, &bytes.Buffer{})
 	}()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(patience)
 	for {
 		found, err := filepath.Glob(filepath.Join(again, "documents", "*", "*", "*", "*", "*", "document.json"))
 		if err != nil {
