@@ -35,6 +35,9 @@ type Config struct {
 	// Tokens, if set, are signed in with instead of Password, by OAUTHBEARER or
 	// XOAUTH2. They are closed with the source.
 	Tokens oauth.TokenSource
+	// Migration is the name of credentials with which the mailbox can be read without
+	// a password, for a remedy. It may be empty.
+	Migration string
 	// AfterFiling is the disposition that Probe checks the server's abilities
 	// against. It may be empty.
 	AfterFiling sources.Verb

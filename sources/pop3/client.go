@@ -31,6 +31,8 @@ type client struct {
 	conn   net.Conn // bottom, or TLS on it
 	r      *bufio.Reader
 	caps   capabilities
+	// greeting is what the server has greeted with.
+	greeting string
 }
 
 // use makes conn what the client speaks on from now on.

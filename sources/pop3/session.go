@@ -121,6 +121,9 @@ func (s *Source) dial(ctx context.Context, token secret.Value, report func(sourc
 		if e := (*sources.Error)(nil); s.cfg.Tokens != nil && errors.As(err, &e) && e.Class == sources.SignIn {
 			e.Remedy = oauth.POP3.Remedy(s.cfg.Username, oauth.ReadClaims(token))
 		}
+		if s.cfg.Tokens == nil {
+			err = s.explainRetired(c.greeting, err)
+		}
 		return fail("sign-in", signingIn, err)
 	}
 	if err := bottom.End(); err != nil {
@@ -178,9 +181,11 @@ func (c *session) greet(ctx context.Context) (string, error) {
 		return "", permanent("read greeting", errors.New("this is not a POP3 server"),
 			fmt.Sprintf("check server and port: %s with tls: implicit, %s with starttls", h.TLSPort, h.Protocol.Port))
 	}
-	if _, err := c.status(); err != nil {
+	text, err := c.status()
+	if err != nil {
 		return "", err
 	}
+	c.greeting = "+OK " + text
 	if h.Encryption == mailhost.StartTLS {
 		if err := c.startTLS(); err != nil {
 			return "", err
