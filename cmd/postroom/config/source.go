@@ -212,7 +212,7 @@ func (s *sourceReader) checkDisposition() {
 	case verb == "move" && s.node.entry("filed_folder") == nil && !s.bad["filed_folder"]:
 		s.refuse("after_filing", "after_filing: move needs the key \"filed_folder\"; allowed: a folder such as Inbox/Filed")
 	}
-	if s.good("filed_folder") && s.source.AfterFiling != "move" && !s.bad["after_filing"] {
+	if s.has("filed_folder") && s.good("filed_folder") && s.source.AfterFiling != "move" && !s.bad["after_filing"] {
 		s.refuse("filed_folder", "filed_folder is only for after_filing: move; leave it out")
 	}
 	if s.source.Permanent && s.source.AfterFiling != "delete" && !s.bad["after_filing"] {
