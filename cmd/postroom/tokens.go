@@ -118,11 +118,15 @@ func (t *mailTokens) Probe(ctx context.Context, report func(name, detail string,
 		report("sign-in", "", sources.Errorf(sources.Permanent, "mailbox %s: sign in: the clock of this machine differs from Microsoft's by %s", t.mailbox, skew.Round(time.Second)).
 			WithRemedy("set the clock of this machine, and keep it right (NTP)"))
 	default:
-		detail := describeToken(oauth.ReadClaims(token))
-		if expires := t.client.CertificateExpires(); !expires.IsZero() {
-			detail += "; certificate until " + expires.UTC().Format(time.DateOnly)
+		proof, err := t.client.Proof(ctx)
+		report("sign-in", describeToken(oauth.ReadClaims(token))+exchange.DescribeProof(proof, err), nil)
+		warning, expired := exchange.CheckProof(proof)
+		switch {
+		case expired != nil:
+			report("sign-in", "", sources.Errorf(sources.SignIn, "mailbox %s: sign in: %w", t.mailbox, expired.Err).WithRemedy("%s", expired.Remedy))
+		case warning != "":
+			report("warning", warning, nil)
 		}
-		report("sign-in", detail, nil)
 	}
 }
 

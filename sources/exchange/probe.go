@@ -61,32 +61,47 @@ func (s *Source) probeSignIn(ctx context.Context, report func(sources.Step)) (gr
 		return grant, false
 	}
 	proof, err := s.client.Proof(ctx)
-	switch {
-	case err != nil:
-		step.Detail += fmt.Sprintf("; until when the client secret is valid cannot be asked now: %v", err)
-	case !proof.Expires.IsZero():
-		step.Detail += "; " + proof.Kind + " until " + proof.Expires.UTC().Format(time.DateOnly)
-	}
+	step.Detail += DescribeProof(proof, err)
 	report(step)
-	return grant, s.probeProof(proof, report)
+	warning, expired := CheckProof(proof)
+	switch {
+	case expired != nil:
+		report(sources.Step{Name: "sign-in", Err: s.failure(sources.SignIn, "sign in", expired.Err).WithRemedy("%s", expired.Remedy)})
+		return grant, false
+	case warning != "":
+		report(sources.Step{Name: "warning", Detail: warning})
+	}
+	return grant, true
 }
 
-// probeProof says when what the application signs in with ends soon.
-func (s *Source) probeProof(proof graph.Proof, report func(sources.Step)) bool {
+// DescribeProof says, to be appended to a line about the sign-in, until when what an
+// application proves itself with is valid. It takes what graph.Client.Proof returns,
+// and says nothing if that is not known.
+func DescribeProof(proof graph.Proof, err error) string {
+	switch {
+	case err != nil:
+		return fmt.Sprintf("; until when the client secret is valid cannot be asked now: %v", err)
+	case proof.Expires.IsZero():
+		return ""
+	}
+	return "; " + proof.Kind + " until " + proof.Expires.UTC().Format(time.DateOnly)
+}
+
+// CheckProof says when what an application proves itself with ends soon, or that it
+// has ended.
+func CheckProof(proof graph.Proof) (warning string, expired *sources.Error) {
 	left := time.Until(proof.Expires)
 	if proof.Expires.IsZero() || left > warnBefore {
-		return true
+		return "", nil
 	}
 	what, end := "the "+proof.Kind, proof.Expires.UTC().Format(time.DateOnly)
 	if proof.Name != "" {
 		what += fmt.Sprintf(" %q", proof.Name)
 	}
-	const renew = "before then make a second one, which is valid beside it, and configure that (docs/exchange-online.md, Renewing without a gap)"
 	if left <= 0 {
 		// The token is older than that.
-		report(sources.Step{Name: "sign-in", Err: s.failure(sources.SignIn, "sign in", fmt.Errorf("%s expired on %s", what, end)).
-			WithRemedy("make a new one, and configure that (docs/exchange-online.md, Renewing without a gap)")})
-		return false
+		return "", sources.Errorf(sources.SignIn, "%s expired on %s", what, end).
+			WithRemedy("make a new one, and configure that (docs/exchange-online.md, Renewing without a gap)")
 	}
 	when := "today"
 	switch days := int(left / (24 * time.Hour)); days {
@@ -96,8 +111,7 @@ func (s *Source) probeProof(proof graph.Proof, report func(sources.Step)) bool {
 	default:
 		when = fmt.Sprintf("in %d days, on %s", days, end)
 	}
-	report(sources.Step{Name: "warning", Detail: what + " expires " + when + ": " + renew})
-	return true
+	return what + " expires " + when + ": before then make a second one, which is valid beside it, and configure that (docs/exchange-online.md, Renewing without a gap)", nil
 }
 
 const (
