@@ -99,6 +99,8 @@ type Source struct {
 	pool      *pool
 	delimiter separatorCache
 	closing   sync.Once
+	// forgets: the server keeps UIDs only if a folder is opened for writing.
+	forgets atomic.Bool
 	// signed is what was last signed in with, nil without a token.
 	signed atomic.Pointer[tokenSignIn]
 
