@@ -110,7 +110,13 @@ func (s *Source) dial(ctx context.Context, token secret.Value, report func(sourc
 	}
 	report(sources.Step{Name: "tls", Detail: detail})
 	s.announce(c.caps.loginDelay)
-	how, err := s.signIn(c.client, token)
+	var how string
+	if c.caps.utf8 {
+		err = c.wantUTF8()
+	}
+	if err == nil {
+		how, err = s.signIn(c.client, token)
+	}
 	if err == nil {
 		// What a server offers may differ once it knows who asks.
 		err = c.askCapabilities()
@@ -218,6 +224,20 @@ func (c *session) startTLS() error {
 			"somebody on the way may be meddling with the connection: use tls: implicit")
 	}
 	return nil
+}
+
+// wantUTF8 has the server send messages with UTF-8 in their headers as they are, which
+// else it may wrap into another (RFC 6856 2: to be sent before sign-in). That it
+// refuses changes nothing.
+func (c *session) wantUTF8() error {
+	if err := c.send("UTF8"); err != nil {
+		return err
+	}
+	_, err := c.status()
+	if errors.As(err, new(*refusal)) {
+		return nil
+	}
+	return err
 }
 
 func permanent(doing string, err error, remedy string) error {
