@@ -99,6 +99,7 @@ test-crash: tools ## kills the program KILLS (200) times while it files from Dov
 
 tools: ## installs the programs that tests run against, where they are missing (Debian)
 	@.ci/need /usr/lib/dovecot/imap=dovecot-imapd /usr/lib/dovecot/pop3=dovecot-pop3d python3=python3
+	@.ci/deb .cache/courier courier-imap courier-pop courier-base courier-authlib
 
 peers:
 	@.ci/need node=nodejs npm=npm strace=strace

@@ -96,11 +96,12 @@ func check(cmd *cobra.Command, names []string, forbidden string, offline, asJSON
 	if err != nil {
 		return err
 	}
+	report.Warnings = append(report.Warnings, passwordWarnings(of)...)
 	if forbidden != "" && !slices.ContainsFunc(of, func(s *config.Source) bool { return s.Type == "exchange" }) {
 		return usage("check --forbidden needs a source of type exchange: only there an application may be allowed more mailboxes than its own")
 	}
 	p := &checkPrinter{out: cmd.OutOrStdout(), quiet: asJSON}
-	p.line("configuration %s: %s, %s", s.config, count(len(of), "source", "sources"), count(len(c.Warnings), "warning", "warnings"))
+	p.line("configuration %s: %s, %s", s.config, count(len(of), "source", "sources"), count(len(report.Warnings), "warning", "warnings"))
 	for _, w := range report.Warnings {
 		p.line("  warning: %s", w)
 	}

@@ -209,6 +209,7 @@ func (d *daemon) open(ctx context.Context, c *config.Config) (*opened, error) {
 	if err != nil {
 		return nil, errors.Join(err, log.close())
 	}
+	warnOfPasswords(log.Logger, of)
 	return &opened{w, log, len(of)}, nil
 }
 

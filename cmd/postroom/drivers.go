@@ -26,6 +26,9 @@ type driver struct {
 	options func() any
 	// open opens a source so configured.
 	open func(*config.Source, *zap.Logger) (sources.Source, error)
+	// server returns the protocol of a mail server and its address, as those options
+	// name it. It is nil where nobody signs in with a password.
+	server func(options any) (protocol, address string)
 	// fit tells the engine what those options say.
 	fit func(options any, m *ingest.Mailbox)
 }
@@ -64,7 +67,7 @@ func drivers() map[string]driver {
 					user, password := signIn(s)
 					return imap.Open(imap.Config{
 						Options: *o, Name: s.Name,
-						Username: user, Password: password, Tokens: tokens,
+						Username: user, Password: password, Tokens: tokens, Migration: s.Entra,
 						AfterFiling: sources.Verb(s.AfterFiling), Log: log,
 					})
 				})
@@ -73,6 +76,7 @@ func drivers() map[string]driver {
 				o := options.(*imap.Options)
 				m.Watch, m.Parallel, m.FailedFolder, m.After.Target = o.Watch, o.Connections, o.FailedFolder, o.FiledFolder
 			},
+			server: func(options any) (string, string) { return "IMAP", options.(*imap.Options).Server },
 		},
 		"pop3": {
 			options: func() any { return new(pop3.Options) },
@@ -82,12 +86,13 @@ func drivers() map[string]driver {
 					user, password := signIn(s)
 					return pop3.Open(pop3.Config{
 						Options: *o, Name: s.Name,
-						Username: user, Password: password, Tokens: tokens,
+						Username: user, Password: password, Tokens: tokens, Migration: s.Entra,
 						AfterFiling: sources.Verb(s.AfterFiling), Log: log,
 					})
 				})
 			},
-			fit: func(any, *ingest.Mailbox) {}, // one folder, one session
+			fit:    func(any, *ingest.Mailbox) {}, // one folder, one session
+			server: func(options any) (string, string) { return "POP3", options.(*pop3.Options).Server },
 		},
 	}
 }

@@ -57,6 +57,7 @@ func runOnce(cmd *cobra.Command, names []string, asJSON bool) error {
 		progress.end()
 		return err
 	}
+	warnOfPasswords(log.Logger, of)
 	var troubles troubles
 	w, err := openWorkshop(cmd.Context(), c, log.Logger, of, func(ev ingest.Event) {
 		progress.observe(ev)

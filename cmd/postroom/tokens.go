@@ -132,31 +132,20 @@ func (t *mailTokens) Probe(ctx context.Context, report func(name, detail string,
 		report("sign-in", "", sources.Errorf(sources.Permanent, "mailbox %s: sign in: the clock of this machine differs from Microsoft's by %s", t.mailbox, skew.Round(time.Second)).
 			WithRemedy("set the clock of this machine, and keep it right (NTP)"))
 	default:
-		detail := describeToken(oauth.ReadClaims(token))
-		if expires := t.client.CertificateExpires(); !expires.IsZero() {
-			detail += "; certificate until " + expires.UTC().Format(time.DateOnly)
-		}
-		proof, err := t.signInOf(ctx)
-		if err == nil && proof.Renew != "" {
-			detail += "; the sign-in until " + proof.Expires.UTC().Format(time.DateOnly) + " unless it is used"
-		}
-		report("sign-in", detail, nil)
-		if err == nil && proof.Renew != "" && proof.Soon(time.Now(), warnBefore) {
-			report("warning", fmt.Sprintf("the sign-in %q expires on %s: before then %s", proof.Name, proof.Expires.UTC().Format(time.DateOnly), proof.Renew), nil)
+		proof, err := t.client.Proof(ctx)
+		report("sign-in", describeToken(oauth.ReadClaims(token))+exchange.DescribeProof(proof, err), nil)
+		warning, expired := exchange.CheckProof(proof)
+		switch {
+		case expired != nil:
+			report("sign-in", "", sources.Errorf(sources.SignIn, "mailbox %s: sign in: %w", t.mailbox, expired.Err).WithRemedy("%s", expired.Remedy))
+		case warning != "":
+			report("warning", warning, nil)
 		}
 	}
 }
 
 // warnBefore is how long before its end a sign-in is said to end soon.
 const warnBefore = 30 * 24 * time.Hour
-
-// signInOf is until when a person's sign-in is good, zero for an application.
-func (t *mailTokens) signInOf(ctx context.Context) (graph.Proof, error) {
-	if !t.person {
-		return graph.Proof{}, nil
-	}
-	return t.client.Proof(ctx)
-}
 
 // describeToken says for whom the token is, and what of permissions is in it.
 func describeToken(c oauth.Claims) string {

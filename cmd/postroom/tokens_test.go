@@ -103,19 +103,26 @@ func TestFilesByToken(t *testing.T) {
 	for i := range 40 {
 		m.send([]string{"INBOX", "Invoices"}[i%2], mail.Next().Raw)
 	}
+	// The directory says until when the secret is valid, to who may ask it.
+	m.cloud.ChangeApp(func(a *graphtest.App) {
+		a.Secrets[0].Name, a.Secrets[0].Expires = "scanner", time.Now().Add(12*24*time.Hour+time.Hour)
+		a.Roles = append(a.Roles, "Application.Read.All")
+	})
 	r := m.run("check")
 	if r.status != 0 {
 		t.Errorf("check: status %d\n%s%s", r.status, r.out, r.err)
 	}
-	contains(t, r.out, "application "+m.cloud.ClientID(), "token until", "it has IMAP.AccessAsApp", "signed in as office by OAUTHBEARER")
+	contains(t, r.out, "application "+m.cloud.ClientID(), "token until", "it has Application.Read.All, IMAP.AccessAsApp", "signed in as office by OAUTHBEARER",
+		"client secret until ", `the client secret "scanner" expires in 12 days`, "Renewing without a gap")
+	checked := m.cloud.TokensIssued()
 	for _, s := range m.once() {
 		if s.Filed != 20 || s.Failed != 0 || s.Error != "" {
 			t.Errorf("%+v", s)
 		}
 	}
 	m.judge()
-	if n := m.cloud.TokensIssued(); n != 1 {
-		t.Errorf("%d tokens for sources that share credentials", n)
+	if n := m.cloud.TokensIssued(); checked != 2 || n != checked {
+		t.Errorf("%d tokens for sources that share credentials and for the directory, %d after run", checked, n)
 	}
 	for _, d := range m.filed() {
 		if d.Origin.Type != "imap" || d.Origin.Mailbox != "office" || d.Origin.Wire != "original" {
@@ -132,8 +139,8 @@ func TestFilesByToken(t *testing.T) {
 		}
 	}
 	m.judge()
-	if n := m.cloud.TokensIssued(); n != 2 {
-		t.Errorf("%d tokens after one was revoked, want 2", n)
+	if n := m.cloud.TokensIssued(); n != checked+1 {
+		t.Errorf("%d tokens after one was revoked, want %d", n, checked+1)
 	}
 }
 

@@ -64,24 +64,42 @@ func (s *Source) probeSignIn(ctx context.Context, report func(sources.Step)) (gr
 		return grant, false
 	}
 	proof, err := s.client.Proof(ctx)
-	switch {
-	case err != nil:
-		step.Detail += fmt.Sprintf("; until when the client secret is valid cannot be asked now: %v", err)
-	case !proof.Expires.IsZero():
-		step.Detail += "; " + proof.Kind + " until " + proof.Expires.UTC().Format(time.DateOnly)
-		if proof.Life > 0 {
-			step.Detail += " unless it is used"
-		}
-	}
+	step.Detail += DescribeProof(proof, err)
 	report(step)
-	return grant, s.probeProof(proof, report)
+	warning, expired := CheckProof(proof)
+	switch {
+	case expired != nil:
+		report(sources.Step{Name: "sign-in", Err: s.failure(sources.SignIn, "sign in", expired.Err).WithRemedy("%s", expired.Remedy)})
+		return grant, false
+	case warning != "":
+		report(sources.Step{Name: "warning", Detail: warning})
+	}
+	return grant, true
 }
 
-// probeProof says when what the application signs in with ends soon.
-func (s *Source) probeProof(proof graph.Proof, report func(sources.Step)) bool {
+// DescribeProof says, to be appended to a line about the sign-in, until when that
+// with which an application or a person signs in is valid. It takes what graph.Client.Proof returns,
+// and says nothing if that is not known.
+func DescribeProof(proof graph.Proof, err error) string {
+	switch {
+	case err != nil:
+		return fmt.Sprintf("; until when the client secret is valid cannot be asked now: %v", err)
+	case proof.Expires.IsZero():
+		return ""
+	}
+	until := "; " + proof.Kind + " until " + proof.Expires.UTC().Format(time.DateOnly)
+	if proof.Life > 0 {
+		until += " unless it is used"
+	}
+	return until
+}
+
+// CheckProof says when that with which an application or a person signs in ends
+// soon, or that it has ended.
+func CheckProof(proof graph.Proof) (warning string, expired *sources.Error) {
 	left := time.Until(proof.Expires)
 	if !proof.Soon(time.Now(), warnBefore) {
-		return true
+		return "", nil
 	}
 	what, end := "the "+proof.Kind, proof.Expires.UTC().Format(time.DateOnly)
 	if proof.Name != "" {
@@ -93,9 +111,8 @@ func (s *Source) probeProof(proof graph.Proof, report func(sources.Step)) bool {
 	}
 	if left <= 0 {
 		// The token is older than that.
-		report(sources.Step{Name: "sign-in", Err: s.failure(sources.SignIn, "sign in", fmt.Errorf("%s expired on %s", what, end)).
-			WithRemedy("make a new one, and configure that (docs/exchange-online.md, Renewing without a gap)")})
-		return false
+		return "", sources.Errorf(sources.SignIn, "%s expired on %s", what, end).
+			WithRemedy("make a new one, and configure that (docs/exchange-online.md, Renewing without a gap)")
 	}
 	when := "today"
 	switch days := int(left / (24 * time.Hour)); days {
@@ -105,8 +122,7 @@ func (s *Source) probeProof(proof graph.Proof, report func(sources.Step)) bool {
 	default:
 		when = fmt.Sprintf("in %d days, on %s", days, end)
 	}
-	report(sources.Step{Name: "warning", Detail: what + " expires " + when + ": " + renew})
-	return true
+	return what + " expires " + when + ": " + renew, nil
 }
 
 const (

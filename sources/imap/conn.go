@@ -226,6 +226,7 @@ func (c *conn) openAnd(ctx context.Context, path string, writable bool, then fun
 	if err != nil {
 		return err
 	}
+	writable = writable || c.source.forgets.Load()
 	at := time.Now()
 	c.selected = opened{}
 	select {
@@ -258,6 +259,13 @@ func (c *conn) openAnd(ctx context.Context, path string, writable bool, then fun
 	}
 	if data.UIDValidity == 0 {
 		return c.source.error(sources.Permanent, doing, errors.New("the server gives no UIDVALIDITY, without which messages cannot be told apart"))
+	}
+	if !writable && data.UIDNext == 0 {
+		// Courier forgets the UIDs, with UIDVALIDITY, that new messages got in a folder
+		// that was only looked at, so that each connection would find new ones. It is
+		// known by that it does not tell the next one.
+		c.source.forgets.Store(true)
+		return c.openAnd(ctx, path, true, then)
 	}
 	c.selected = opened{
 		path: path, writable: writable, at: at, permanent: data.PermanentFlags,

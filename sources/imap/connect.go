@@ -2,6 +2,7 @@ package imap
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -82,12 +83,14 @@ func (s *Source) dial(ctx context.Context, token secret.Value, report func(sourc
 // secure brings the connection to where it is encrypted as configured and the
 // greeting is the next thing to read.
 func (s *Source) secure(ctx context.Context, bottom *deadline.Conn) (*stream, string, error) {
+	var hello string
 	switch s.host.Encryption {
 	case mailhost.None:
 		plain := newStream(bottom, bottom)
 		return plain, "not encrypted, as configured", s.awaitGreeting(ctx, bottom, plain.peek)
 	case mailhost.StartTLS:
-		if err := s.startTLS(ctx, bottom); err != nil {
+		var err error
+		if hello, err = s.startTLS(ctx, bottom); err != nil {
 			return nil, "", err
 		}
 	}
@@ -99,7 +102,7 @@ func (s *Source) secure(ctx context.Context, bottom *deadline.Conn) (*stream, st
 	top, detail := newStream(bottom, secured), mailhost.Describe(secured.ConnectionState())
 	if s.host.Encryption == mailhost.StartTLS {
 		// The greeting came before encryption (RFC 9051 6.2.1).
-		top.start = strings.NewReader("* OK encrypted\r\n")
+		top.start, top.hello = strings.NewReader("* OK encrypted\r\n"), hello
 		return top, detail, nil
 	}
 	return top, detail, s.awaitGreeting(ctx, bottom, top.peek)
@@ -126,6 +129,7 @@ func (s *Source) awaitGreeting(ctx context.Context, bottom *deadline.Conn, peek 
 // in (RFC 9051 7.1.5). The IMAP client may see only that the connection ends.
 func (s *Source) refusedGreeting(top *stream) error {
 	line := top.greeting()
+	top.hello = cmp.Or(top.hello, line)
 	typ, _, _ := strings.Cut(strings.ToUpper(strings.TrimPrefix(line, "* ")), " ")
 	switch typ {
 	case "BYE", "NO", "BAD":
@@ -134,12 +138,13 @@ func (s *Source) refusedGreeting(top *stream) error {
 	return nil
 }
 
-// startTLS reads the greeting and has the server begin TLS (RFC 9051 6.2.1).
+// startTLS reads the greeting, which it returns, and has the server begin TLS
+// (RFC 9051 6.2.1).
 // Anything the server sends after its consent, before the client has begun the
 // handshake, is an error: it must not be taken for what is sent encrypted.
-func (s *Source) startTLS(ctx context.Context, bottom *deadline.Conn) error {
+func (s *Source) startTLS(ctx context.Context, bottom *deadline.Conn) (greeting string, err error) {
 	r := bufio.NewReader(bottom)
-	err := s.awaitGreeting(ctx, bottom, func() (byte, error) {
+	err = s.awaitGreeting(ctx, bottom, func() (byte, error) {
 		next, err := r.Peek(1)
 		if err != nil {
 			return 0, err
@@ -147,38 +152,37 @@ func (s *Source) startTLS(ctx context.Context, bottom *deadline.Conn) error {
 		return next[0], nil
 	})
 	if err != nil {
-		return err
+		return "", err
 	}
-	greeting, err := readLine(r)
-	if err != nil {
-		return s.host.ExplainTLS(ctx, err)
+	if greeting, err = readLine(r); err != nil {
+		return "", s.host.ExplainTLS(ctx, err)
 	}
 	if !strings.HasPrefix(strings.ToUpper(greeting), "* OK") {
 		// PREAUTH too: it would leave the session unencrypted (RFC 9051 7.1.4).
-		return s.explainStatus(readGreeting, statusLine(greeting))
+		return "", s.explainStatus(readGreeting, statusLine(greeting))
 	}
 	if _, err := io.WriteString(bottom, "S STARTTLS\r\n"); err != nil {
-		return s.host.ExplainTLS(ctx, err)
+		return "", s.host.ExplainTLS(ctx, err)
 	}
 	for range 100 {
 		line, err := readLine(r)
 		if err != nil {
-			return s.host.ExplainTLS(ctx, err)
+			return "", s.host.ExplainTLS(ctx, err)
 		}
 		tag, rest, _ := strings.Cut(line, " ")
 		if tag != "S" {
 			continue
 		}
 		if !strings.HasPrefix(strings.ToUpper(rest), "OK") {
-			return s.error(sources.Permanent, "start TLS", statusLine(line)).
+			return "", s.error(sources.Permanent, "start TLS", statusLine(line)).
 				WithRemedy("the server refuses STARTTLS: use tls: implicit (port 993); postroom never falls back to a connection without encryption")
 		}
 		if r.Buffered() > 0 {
-			return s.error(sources.Permanent, "start TLS", errors.New("the server sent data between its consent and TLS"))
+			return "", s.error(sources.Permanent, "start TLS", errors.New("the server sent data between its consent and TLS"))
 		}
-		return nil
+		return greeting, nil
 	}
-	return s.error(sources.Temporary, "start TLS", errors.New("no answer among 100 lines"))
+	return "", s.error(sources.Temporary, "start TLS", errors.New("no answer among 100 lines"))
 }
 
 // readLine reads a line of at most 8,192 bytes (RFC 7162 4) without its end.
@@ -244,7 +248,7 @@ func (s *Source) signIn(ctx context.Context, c *conn, token secret.Value) (how s
 	case s.cfg.Tokens != nil:
 		how, err = s.authenticateByToken(ctx, c, before, token)
 	default:
-		err = s.authenticate(ctx, c, before)
+		err = s.explainRetired(c.stream.hello, s.authenticate(ctx, c, before))
 	}
 	if err != nil {
 		return "", err
@@ -273,7 +277,7 @@ func (s *Source) authenticate(ctx context.Context, c *conn, caps goimap.CapSet) 
 	plain := caps.Has(goimap.AuthCap(sasl.Plain))
 	if !plain && caps.Has(goimap.CapLoginDisabled) {
 		offers := strings.Join(caps.AuthMechanisms(), ", ")
-		err := s.error(sources.Permanent, "sign in", errors.New("the server accepts no password on this connection"))
+		err := s.error(sources.Permanent, "sign in", errNoPassword)
 		switch {
 		case s.host.Encryption == mailhost.None:
 			return err.WithRemedy("it wants encryption: use tls: implicit or starttls")

@@ -173,6 +173,28 @@ func (s *Source) explainSignIn(err error, password string) error {
 	return err
 }
 
+// errNoPassword is that the server offers no way to sign in with one.
+var errNoPassword = errors.New("the server accepts no password on this connection")
+
+// explainRetired says, of an error of a sign-in by password, if it comes of that
+// the service behind the server has done away with passwords.
+func (s *Source) explainRetired(greeting string, err error) error {
+	var refused *sources.Error
+	if !errors.As(err, &refused) || refused.Class != sources.SignIn && !errors.Is(err, errNoPassword) {
+		return err
+	}
+	retired, ok := mailhost.SignIn{
+		Protocol: protocol.Name, Host: s.host.Name, Greeting: greeting,
+		Source: s.cfg.Name, User: s.cfg.Username, Credentials: s.cfg.Migration,
+	}.Retired()
+	if !ok {
+		return err
+	}
+	explained := *refused
+	explained.Class = sources.SignIn
+	return explained.WithRemedy("%s", retired)
+}
+
 // firstLine returns err without what follows its first line, such as the stack
 // that the IMAP client appends when it trips over an answer.
 func firstLine(err error) error {

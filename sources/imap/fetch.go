@@ -1,10 +1,13 @@
 package imap
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"regexp"
 	"slices"
 	"sync"
 	"time"
@@ -487,8 +490,15 @@ func (f *fetch) message(c *conn, msg *imapclient.FetchMessageData, pending map[g
 				empty = true
 				continue
 			}
+			literal := item.Literal
+			if known == 0 && literal.Size() <= maxNotice {
+				var notice bool
+				if literal, notice = readNotice(literal); notice {
+					return nil // as withheld below
+				}
+			}
 			delete(pending, uid)
-			return f.hand(c, ref, described(), item.Literal)
+			return f.hand(c, ref, described(), literal)
 		}
 	}
 	if !wanted || !empty {
@@ -511,6 +521,30 @@ func (f *fetch) message(c *conn, msg *imapclient.FetchMessageData, pending map[g
 	m.Body = new(body)
 	return f.give(ref.Ref, m)
 }
+
+// notice is what Courier hands out instead of a message that somebody else has
+// removed, until it tells of that.
+var notice = regexp.MustCompile(`^From: System Administrator <root@[^\r\n<>]*>\r\nSubject: message unavailable\r\n\r\n` +
+	`This message is no longer available on the server\.\r\n$`)
+
+// maxNotice bounds it.
+const maxNotice = 512
+
+// readNotice reports whether the body is such a notice, which may be a message that
+// says just that. It returns the body to be read from its beginning.
+func readNotice(body goimap.LiteralReader) (again goimap.LiteralReader, isNotice bool) {
+	// An error comes again.
+	read, err := io.ReadAll(body)
+	return &readAgain{io.MultiReader(bytes.NewReader(read), body), body.Size()}, err == nil && notice.Match(read)
+}
+
+// readAgain is a literal of which a part was read.
+type readAgain struct {
+	io.Reader
+	size int64
+}
+
+func (r *readAgain) Size() int64 { return r.size }
 
 // hand delivers a message with its body.
 func (f *fetch) hand(c *conn, ref numbered, m *sources.Message, literal goimap.LiteralReader) error {

@@ -35,6 +35,9 @@ type Config struct {
 	// Tokens, if set, are signed in with instead of Password, by OAUTHBEARER or
 	// XOAUTH2. They are closed with the source.
 	Tokens oauth.TokenSource
+	// Migration is the name of credentials with which the mailbox can be read without
+	// a password, for a remedy. It may be empty.
+	Migration string
 	// AfterFiling is the disposition that Probe checks the server's abilities
 	// against. It may be empty.
 	AfterFiling sources.Verb
@@ -96,6 +99,8 @@ type Source struct {
 	pool      *pool
 	delimiter separatorCache
 	closing   sync.Once
+	// forgets: the server keeps UIDs only if a folder is opened for writing.
+	forgets atomic.Bool
 	// signed is what was last signed in with, nil without a token.
 	signed atomic.Pointer[tokenSignIn]
 

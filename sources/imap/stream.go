@@ -39,6 +39,8 @@ type stream struct {
 	net.Conn
 	bottom *deadline.Conn
 
+	// hello is the greeting, once it has been looked at.
+	hello string
 	// start is read before the connection.
 	start io.Reader
 	// more is that the last read got all that it had room for.

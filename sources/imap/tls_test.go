@@ -3,7 +3,6 @@ package imap_test
 import (
 	"crypto/tls"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -61,14 +60,8 @@ func TestConnectFailures(t *testing.T) {
 		})
 		return s.Addr()
 	}
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	refusing := closed.Addr().String()
-	if err := closed.Close(); err != nil {
-		t.Fatal(err)
-	}
+	// A port that was closed just now is soon another server's.
+	const refusing = "127.0.0.1:1"
 	hostname, hostnameCA := secure(testcert.Template{Hosts: []string{"mail.example.com", "imap.example.com"}}, 0)
 	expiry := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	expired, expiredCA := secure(testcert.Template{NotBefore: expiry.AddDate(-1, 0, 0), NotAfter: expiry}, 0)

@@ -31,6 +31,8 @@ type client struct {
 	conn   net.Conn // bottom, or TLS on it
 	r      *bufio.Reader
 	caps   capabilities
+	// greeting is what the server has greeted with.
+	greeting string
 }
 
 // use makes conn what the client speaks on from now on.
@@ -173,7 +175,9 @@ type capabilities struct {
 	known                       bool
 	user, uidl, top, pipelining bool
 	stls                        bool
-	mechanisms                  []string
+	// utf8 is RFC 6856.
+	utf8       bool
+	mechanisms []string
 	// loginDelay is the least time between two sign-ins (RFC 2449 6.5).
 	loginDelay time.Duration
 }
@@ -212,6 +216,8 @@ func (c *client) askCapabilities() error {
 			caps.pipelining = true
 		case "STLS":
 			caps.stls = true
+		case "UTF8":
+			caps.utf8 = true
 		case "SASL":
 			caps.mechanisms = fields[1:]
 		case "LOGIN-DELAY":

@@ -92,6 +92,25 @@ func (s *Source) explainRefusal(doing string, refused *refusal) *sources.Error {
 		WithRemedy("check user name and password; some providers want an application password, or POP3 switched on for the mailbox")
 }
 
+// explainRetired says, of an error of a sign-in by password, if it comes of that
+// the service behind the server has done away with passwords.
+func (s *Source) explainRetired(greeting string, err error) error {
+	var refused *sources.Error
+	if !errors.As(err, &refused) || refused.Class != sources.SignIn && !errors.Is(err, errNoPassword) {
+		return err
+	}
+	retired, ok := mailhost.SignIn{
+		Protocol: protocol.Name, Host: s.host.Name, Greeting: greeting,
+		Source: s.cfg.Name, User: s.cfg.Username, Credentials: s.cfg.Migration,
+	}.Retired()
+	if !ok {
+		return err
+	}
+	explained := *refused
+	explained.Class = sources.SignIn
+	return explained.WithRemedy("%s", retired)
+}
+
 // signingIn is what is done when the server refuses a user.
 const signingIn = "sign in"
 

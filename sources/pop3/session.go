@@ -110,7 +110,13 @@ func (s *Source) dial(ctx context.Context, token secret.Value, report func(sourc
 	}
 	report(sources.Step{Name: "tls", Detail: detail})
 	s.announce(c.caps.loginDelay)
-	how, err := s.signIn(c.client, token)
+	var how string
+	if c.caps.utf8 {
+		err = c.wantUTF8()
+	}
+	if err == nil {
+		how, err = s.signIn(c.client, token)
+	}
 	if err == nil {
 		// What a server offers may differ once it knows who asks.
 		err = c.askCapabilities()
@@ -120,6 +126,9 @@ func (s *Source) dial(ctx context.Context, token secret.Value, report func(sourc
 		err = s.explain(signingIn, cause(ctx, err))
 		if e := (*sources.Error)(nil); s.cfg.Tokens != nil && errors.As(err, &e) && e.Class == sources.SignIn {
 			e.Remedy = oauth.POP3.Remedy(s.cfg.Username, oauth.ReadClaims(token))
+		}
+		if s.cfg.Tokens == nil {
+			err = s.explainRetired(c.greeting, err)
 		}
 		return fail("sign-in", signingIn, err)
 	}
@@ -178,9 +187,11 @@ func (c *session) greet(ctx context.Context) (string, error) {
 		return "", permanent("read greeting", errors.New("this is not a POP3 server"),
 			fmt.Sprintf("check server and port: %s with tls: implicit, %s with starttls", h.TLSPort, h.Protocol.Port))
 	}
-	if _, err := c.status(); err != nil {
+	text, err := c.status()
+	if err != nil {
 		return "", err
 	}
+	c.greeting = "+OK " + text
 	if h.Encryption == mailhost.StartTLS {
 		if err := c.startTLS(); err != nil {
 			return "", err
@@ -213,6 +224,20 @@ func (c *session) startTLS() error {
 			"somebody on the way may be meddling with the connection: use tls: implicit")
 	}
 	return nil
+}
+
+// wantUTF8 has the server send messages with UTF-8 in their headers as they are, which
+// else it may wrap into another (RFC 6856 2: to be sent before sign-in). That it
+// refuses changes nothing.
+func (c *session) wantUTF8() error {
+	if err := c.send("UTF8"); err != nil {
+		return err
+	}
+	_, err := c.status()
+	if errors.As(err, new(*refusal)) {
+		return nil
+	}
+	return err
 }
 
 func permanent(doing string, err error, remedy string) error {

@@ -56,8 +56,11 @@ func (s *Source) signInByPassword(c *client) error {
 	return hide(err, password)
 }
 
+// errNoPassword is that the server offers no way to sign in with one.
+var errNoPassword = errors.New("the server accepts no password on this connection")
+
 func (s *Source) noPassword(c *client) error {
-	err := errors.New("the server accepts no password on this connection")
+	err := errNoPassword
 	switch {
 	case s.host.Encryption == mailhost.None:
 		return permanent("sign in", err, "it wants encryption: use tls: implicit or starttls")

@@ -34,6 +34,9 @@ type Config struct {
 	// Tokens, if set, are signed in with instead of Password, by OAUTHBEARER or
 	// XOAUTH2. Close closes them; if Open fails they are still the caller's.
 	Tokens oauth.TokenSource
+	// Migration is the name of credentials with which the mailbox can be read without
+	// a password, for a remedy. It may be empty.
+	Migration string
 	// AfterFiling is the disposition that Probe speaks of. It may be empty.
 	AfterFiling sources.Verb
 	// Log may be nil.

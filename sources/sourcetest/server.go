@@ -7,6 +7,7 @@
 package sourcetest
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -35,6 +36,9 @@ type Server interface {
 type Abilities struct {
 	// Folders: there are more folders than the inbox.
 	Folders bool
+	// Root is the folder below which all others are; empty if there are some beside
+	// the inbox.
+	Root string
 	// Seen: the server keeps whether a message has been read.
 	Seen bool
 	// Received: the server keeps a date of arrival, to the second.
@@ -44,6 +48,23 @@ type Abilities struct {
 	Changes bool
 	// Verbs are the dispositions besides keep.
 	Verbs []sources.Verb
+}
+
+// at returns the path of a folder, or a pattern of such, as it is on the server.
+func (a Abilities) at(path string) string {
+	if top, _, _ := strings.Cut(path, "/"); a.Root == "" || strings.EqualFold(top, sources.Inbox) {
+		return path
+	}
+	return a.Root + "/" + path
+}
+
+// all is at for several.
+func (a Abilities) all(paths []string) []string {
+	var all []string
+	for _, path := range paths {
+		all = append(all, a.at(path))
+	}
+	return all
 }
 
 // Mail is a message on the server.

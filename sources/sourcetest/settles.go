@@ -124,7 +124,7 @@ func testMoveToNestedFolder(t *testing.T, server Server) {
 	if !can(server, sources.Move) {
 		return
 	}
-	const target = "Archiv/Größe & Co/50%25/2026"
+	target := server.Abilities().at("Archiv/Größe & Co/50%25/2026")
 	w := enter(t, server, Setup{AfterFiling: sources.Move, FiledFolder: target})
 	served := w.deliver(sources.Inbox, 1)
 	refs, _ := w.list(w.inbox, "")

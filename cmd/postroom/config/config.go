@@ -279,10 +279,17 @@ func (l *loader) config(c *Config, data []byte) {
 	for _, file := range files {
 		c.Sources = append(c.Sources, l.readSources(file.Sources, defaults)...)
 	}
-	for _, credentials := range l.credentials {
+	var modern []string
+	for name, credentials := range l.credentials {
 		if credentials.Entra != nil {
 			credentials.Entra.Proxy, credentials.Entra.StateDir = c.Proxy, c.StateDir
 			credentials.Entra.SignIn = l.command("sign-in --credentials " + shownCredentials(credentials.Name))
+			modern = append(modern, name)
+		}
+	}
+	if len(modern) == 1 {
+		for _, s := range c.Sources {
+			s.Entra = modern[0]
 		}
 	}
 	l.checkNames()

@@ -16,8 +16,11 @@ type Source struct {
 	Type     string `yaml:"type" required:"true" doc:"The kind of server."`
 	Enabled  bool   `yaml:"enabled" default:"true" doc:"Whether the source is read."`
 	// Formerly are names that were this source's, and are no source's now.
-	Formerly     []string      `yaml:"formerly" kind:"name" doc:"Names that this source had before; what was filed under them is known."`
-	Credentials  *Credential   `yaml:"credentials" required:"true" doc:"The name of the credentials to sign in with."`
+	Formerly    []string    `yaml:"formerly" kind:"name" doc:"Names that this source had before; what was filed under them is known."`
+	Credentials *Credential `yaml:"credentials" required:"true" doc:"The name of the credentials to sign in with."`
+	// Entra is the name of the credentials of type entra, if there is one only: those
+	// that the source could have instead of a password.
+	Entra        string
 	Mailbox      string        `yaml:"mailbox" doc:"The address of the mailbox; with entra and google also the user to sign in as."`
 	PollInterval time.Duration `yaml:"poll_interval" default:"1m" min:"1s" max:"365d" doc:"How often the folders are looked at."`
 	Format       string        `yaml:"format" default:"eml" enum:"eml,msg" doc:"The format of the message in the repository: as received, or Outlook's."`
@@ -205,7 +208,7 @@ func (s *sourceReader) checkDisposition() {
 	case verb == "move" && s.node.entry("filed_folder") == nil && !s.bad["filed_folder"]:
 		s.refuse("after_filing", "after_filing: move needs the key \"filed_folder\"; allowed: a folder such as Inbox/Filed")
 	}
-	if s.good("filed_folder") && s.source.AfterFiling != "move" && !s.bad["after_filing"] {
+	if s.has("filed_folder") && s.good("filed_folder") && s.source.AfterFiling != "move" && !s.bad["after_filing"] {
 		s.refuse("filed_folder", "filed_folder is only for after_filing: move; leave it out")
 	}
 	if s.source.Permanent && s.source.AfterFiling != "delete" && !s.bad["after_filing"] {
