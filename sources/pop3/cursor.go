@@ -32,8 +32,8 @@ type covered struct {
 	sums   []uint64 // nil while single is in use
 }
 
-func hashOf(key string) uint64 {
-	sum := sha256.Sum256([]byte(key))
+func hashOf(key []byte) uint64 {
+	sum := sha256.Sum256(key)
 	return binary.BigEndian.Uint64(sum[:8])
 }
 
@@ -70,18 +70,14 @@ func (c *covered) clone() covered {
 	return covered{maps.Clone(c.single), slices.Clone(c.sums)}
 }
 
-// compare splits the messages of a maildrop into those that are covered and the
-// positions of the others.
-func (c *covered) compare(entries []entry) (still covered, left []int32) {
-	hashes := make([]uint64, len(entries))
+// compare splits the messages of a maildrop, given by the hashes of their keys, into
+// those that are covered and the positions of the others.
+func (c *covered) compare(hashes []uint64) (still covered, left []int32) {
 	var now []uint64
 	if c.sums != nil {
 		now = make([]uint64, groups)
-	}
-	for i, e := range entries {
-		hashes[i] = hashOf(e.key)
-		if now != nil {
-			now[hashes[i]%groups] += hashes[i]
+		for _, h := range hashes {
+			now[h%groups] += h
 		}
 	}
 	for i, h := range hashes {

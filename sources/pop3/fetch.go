@@ -266,7 +266,7 @@ func (f *fetch) transfer(held *session, w wanted, asked bool) error {
 
 // question returns the command whose answer shows that the session is in step.
 func (c *session) question(e entry) string {
-	if c.drop.ids && e.id != "" {
+	if c.drop.hasIDs && e.id != "" {
 		return fmt.Sprintf("UIDL %d", e.number)
 	}
 	return "NOOP"
@@ -282,7 +282,7 @@ func (c *session) answerFits(e entry) error {
 		return nil
 	case err != nil:
 		return err
-	case !c.drop.ids || e.id == "":
+	case !c.drop.hasIDs || e.id == "":
 		return nil
 	}
 	fields := strings.SplitN(strings.TrimSpace(text), " ", 2)

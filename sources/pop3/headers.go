@@ -27,16 +27,16 @@ func (s *Source) Headers(ctx context.Context, _ sources.Folder, yield func(sourc
 	if err := held.load(ctx); err != nil {
 		return err
 	}
-	all := held.drop.entries
+	all := held.drop
 	var without []entry
 	err = held.follow(ctx, "read headers", func() error {
-		err := held.stream(len(all), nil, func(i int) string { return fmt.Sprintf("TOP %d 0", all[i].number) },
+		err := held.stream(len(all.listed), nil, func(i int) string { return fmt.Sprintf("TOP %d 0", all.listed[i].number) },
 			func(i int, answer *body, refused *refusal) error {
 				if refused != nil {
-					without = append(without, all[i])
+					without = append(without, all.at(int32(i)))
 					return nil
 				}
-				return held.yield(all[i], answer, yield)
+				return held.yield(all.at(int32(i)), answer, yield)
 			})
 		if err != nil {
 			return err

@@ -25,7 +25,7 @@ func (s *Source) List(ctx context.Context, _ sources.Folder, after sources.Curso
 	}
 	before := parseCursor(after)
 	l := &listing{drop: held.drop}
-	l.covered, l.left = before.compare(held.drop.entries)
+	l.covered, l.left = before.compare(held.drop.hashes)
 	if len(l.left) == 0 {
 		// Nobody will ask for more: others may have the maildrop.
 		held.leave()
@@ -53,9 +53,9 @@ func (l *listing) Next(ctx context.Context, most int) ([]sources.Ref, error) {
 	}
 	refs := make([]sources.Ref, n)
 	for i, position := range l.left[:n] {
-		e := l.drop.entries[position]
+		e := l.drop.at(position)
 		refs[i] = sources.Ref{Key: e.key, Size: e.size}
-		l.covered.add(hashOf(e.key))
+		l.covered.add(l.drop.hashes[position])
 	}
 	l.left = l.left[n:]
 	return slices.Clip(refs), nil
@@ -71,7 +71,7 @@ func (l *listing) Cursor(again []string) sources.Cursor {
 	}
 	c := l.covered.clone()
 	for _, key := range again {
-		c.remove(hashOf(key))
+		c.remove(hashOf([]byte(key)))
 	}
 	return c.cursor()
 }

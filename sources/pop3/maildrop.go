@@ -2,6 +2,7 @@ package pop3
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 
@@ -19,17 +21,33 @@ const (
 	// maxID is the length up to which a unique id stands in a key as it is. RFC 1939
 	// 7 allows 70 octets.
 	maxID = 900
+	// maxIDs bounds the ids of a maildrop together.
+	maxIDs = 1 << 30
 	// maxRemoved bounds the memory of messages that were deleted.
 	maxRemoved = 100_000
 )
 
 // maildrop is what a session shows: the messages in the order of their numbers,
-// oldest first.
+// oldest first. What it knows of many lies in few pieces of memory.
 type maildrop struct {
-	entries []entry
-	byKey   map[string]int32
-	// ids is that the server gives unique ids.
-	ids bool
+	listed []listed
+	// ids holds the unique ids, one after the other.
+	ids []byte
+	// hasIDs is that the server gives unique ids.
+	hasIDs bool
+	// keys are those that are more than a message's id with its size.
+	keys map[int32]string
+	// hashes are those of the keys, and order the positions in the order of these.
+	hashes []uint64
+	order  []int32
+}
+
+// listed is a message as the server lists it.
+type listed struct {
+	size   int64 // see entry
+	begin  int   // of the id in ids
+	length int32 // of the id
+	number int32
 }
 
 // entry is one message.
@@ -39,18 +57,69 @@ type entry struct {
 	size int64
 	// id is the unique id; empty if there is none.
 	id string
-	// own is the id with the size: a key unless another message has the same. The
-	// three mostly share their memory.
+	// own is the id with the size: a key unless another message has the same.
 	own string
 	key string
 }
 
-func (d *maildrop) find(key string) (entry, bool) {
-	i, ok := d.byKey[key]
-	if !ok {
-		return entry{}, false
+// at returns the message at a position.
+func (d *maildrop) at(position int32) entry {
+	l := d.listed[position]
+	e := entry{number: int(l.number), size: l.size, id: string(d.id(position)), key: string(d.appendKey(nil, position))}
+	if e.id != "" {
+		e.own = string(d.appendOwn(nil, position))
 	}
-	return d.entries[i], true
+	return e
+}
+
+// find returns the message of a key.
+func (d *maildrop) find(key string) (entry, bool) {
+	hash := hashOf([]byte(key))
+	i, _ := slices.BinarySearchFunc(d.order, hash, func(position int32, hash uint64) int { return cmp.Compare(d.hashes[position], hash) })
+	var buf []byte
+	for ; i < len(d.order) && d.hashes[d.order[i]] == hash; i++ {
+		if buf = d.appendKey(buf[:0], d.order[i]); string(buf) == key {
+			return d.at(d.order[i]), true
+		}
+	}
+	return entry{}, false
+}
+
+func (d *maildrop) id(position int32) []byte {
+	l := d.listed[position]
+	return d.ids[l.begin : l.begin+int(l.length)]
+}
+
+// appendOwn appends the id of a message with its size.
+func (d *maildrop) appendOwn(to []byte, position int32) []byte {
+	to = append(appendPrintable(to, d.id(position)), '/')
+	return strconv.AppendInt(to, d.listed[position].size, 10)
+}
+
+// appendKey appends the key of a message.
+func (d *maildrop) appendKey(to []byte, position int32) []byte {
+	if key, ok := d.keys[position]; ok {
+		return append(to, key...)
+	}
+	return d.appendOwn(to, position)
+}
+
+// index hashes the keys and puts them in order.
+func (d *maildrop) index() {
+	d.hashes, d.order = make([]uint64, len(d.listed)), make([]int32, len(d.listed))
+	var buf []byte
+	for i := range d.listed {
+		buf = d.appendKey(buf[:0], int32(i))
+		d.hashes[i], d.order[i] = hashOf(buf), int32(i)
+	}
+	var other []byte
+	slices.SortFunc(d.order, func(a, b int32) int {
+		if c := cmp.Compare(d.hashes[a], d.hashes[b]); c != 0 || a == b {
+			return c
+		}
+		buf, other = d.appendKey(buf[:0], a), d.appendKey(other[:0], b)
+		return cmp.Or(bytes.Compare(buf, other), cmp.Compare(a, b))
+	})
 }
 
 // load asks what is in the maildrop, in one round trip where the server takes
@@ -106,30 +175,30 @@ func (c *session) readSizes(d *maildrop) error {
 		if err != nil || size < 0 {
 			size = -1
 		}
-		sorted = sorted && (len(d.entries) == 0 || d.entries[len(d.entries)-1].number < number)
-		d.entries = append(d.entries, entry{number: number, size: size})
+		sorted = sorted && (len(d.listed) == 0 || d.listed[len(d.listed)-1].number < number)
+		d.listed = append(d.listed, listed{number: number, size: size})
 		return nil
 	})
 	if err != nil || sorted {
 		return err
 	}
-	slices.SortFunc(d.entries, func(a, b entry) int { return a.number - b.number })
-	for i := 1; i < len(d.entries); i++ {
-		if d.entries[i].number == d.entries[i-1].number {
-			return &protocolError{fmt.Errorf("message %d is listed twice", d.entries[i].number)}
+	slices.SortFunc(d.listed, func(a, b listed) int { return cmp.Compare(a.number, b.number) })
+	for i := 1; i < len(d.listed); i++ {
+		if d.listed[i].number == d.listed[i-1].number {
+			return &protocolError{fmt.Errorf("message %d is listed twice", d.listed[i].number)}
 		}
 	}
 	return nil
 }
 
 // numbered reads a line that begins with the number of a message.
-func numbered(line []byte) (number int, rest []byte, err error) {
+func numbered(line []byte) (number int32, rest []byte, err error) {
 	digits, rest, _ := bytes.Cut(line, []byte(" "))
-	number, err = strconv.Atoi(string(digits))
-	if err != nil || number < 1 || number > 1<<31-1 {
+	n, err := strconv.ParseInt(string(digits), 10, 32)
+	if err != nil || n < 1 {
 		return 0, nil, &protocolError{errors.New("a listing with a line that has no number")}
 	}
-	return number, bytes.TrimSpace(rest), nil
+	return int32(n), bytes.TrimSpace(rest), nil
 }
 
 // readIDs reads the answer to UIDL. A server may not know the command, and leave
@@ -142,121 +211,123 @@ func (c *session) readIDs(d *maildrop) error {
 	} else if err != nil {
 		return err
 	}
-	d.ids = true
+	d.hasIDs = true
 	next := 0
 	return c.lines(c.source.cfg.MaxMessages, func(line []byte) error {
 		number, id, err := numbered(line)
 		if err != nil {
 			return err
 		}
-		if next == len(d.entries) || d.entries[next].number != number {
+		if next == len(d.listed) || d.listed[next].number != number {
 			var found bool
-			next, found = slices.BinarySearchFunc(d.entries, number, func(e entry, n int) int { return e.number - n })
+			next, found = slices.BinarySearchFunc(d.listed, number, func(l listed, n int32) int { return cmp.Compare(l.number, n) })
 			if !found {
 				// It has come between the two commands, which no server should let
 				// happen. It is listed by the next session.
 				return nil
 			}
 		}
-		d.entries[next].setID(id)
+		if len(d.ids)+len(id) > maxIDs {
+			return &protocolError{fmt.Errorf("unique ids of more than %d bytes", maxIDs)}
+		}
+		d.listed[next].begin, d.listed[next].length = len(d.ids), int32(len(id))
+		d.ids = append(d.ids, id...)
 		next++
 		return nil
 	})
-}
-
-// setID sets the id, and what follows from it.
-func (e *entry) setID(id []byte) {
-	if len(id) == 0 {
-		return
-	}
-	shown := printable(id)
-	own := make([]byte, 0, len(shown)+20)
-	own = strconv.AppendInt(append(append(own, shown...), '/'), e.size, 10)
-	e.own = string(own)
-	if e.id = e.own[:len(shown)]; e.id != string(id) {
-		e.id = string(id)
-	}
 }
 
 // name gives every message its key. Most keys are the message's id with its size: an
 // id that the server uses again then is the same key only for a message of the same
 // size. Where that does not tell messages apart, what they hold does.
 func (c *session) name(ctx context.Context, d *maildrop) error {
-	d.byKey = make(map[string]int32, len(d.entries))
-	twice := make(map[string]bool)
-	plain := true // each key is the message's own
-	for i := range d.entries {
-		e := &d.entries[i]
-		if _, taken := d.byKey[e.own]; taken {
-			twice[e.own] = true
+	d.index()
+	alike := d.alike()
+	d.keys = make(map[int32]string)
+	var buf []byte
+	for i := int32(0); len(c.source.removed) > 0 && int(i) < len(d.listed); i++ {
+		buf = d.appendOwn(buf[:0], i)
+		switch again, removed := c.source.removed[string(buf)]; {
+		case !removed:
+		case again == "":
+			alike[i] = true
+		case !alike[i]:
+			d.keys[i] = again
 		}
-		_, removed := c.source.removed[e.own]
-		plain = plain && e.id != "" && !removed
-		d.byKey[e.own] = int32(i)
-		e.key = e.own
 	}
-	if plain && len(twice) == 0 {
+	if len(alike) == 0 && len(d.keys) == 0 {
 		return nil
 	}
-	var alike []int
-	for i := range d.entries {
-		e := &d.entries[i]
-		again, removed := c.source.removed[e.own]
-		switch {
-		case e.id == "" || twice[e.own] || removed && again == "":
-			alike = append(alike, i)
-		case removed:
-			e.key = again
-		}
-	}
 	if len(alike) > 0 {
-		if err := c.identify(ctx, d, alike); err != nil {
+		if err := c.identify(ctx, d, slices.Sorted(maps.Keys(alike))); err != nil {
 			return err
 		}
 	}
-	clear(d.byKey)
-	times := make(map[string]int32)
-	for i := range d.entries {
-		e := &d.entries[i]
-		if _, taken := d.byKey[e.key]; taken {
+	taken, times := make(map[string]bool, len(d.listed)), make(map[string]int)
+	for i := range int32(len(d.listed)) {
+		e := d.at(i)
+		if taken[e.key] {
 			// Copies of one message.
 			times[e.key]++
 			e.key = fmt.Sprintf("%s#%d", e.key, times[e.key]+1)
+			d.keys[i] = e.key
 		}
-		d.byKey[e.key] = int32(i)
+		taken[e.key] = true
 		if again, removed := c.source.removed[e.own]; removed && again == "" && e.id != "" {
 			c.source.removed[e.own] = e.key
 		}
 	}
+	d.index()
 	return nil
 }
 
-// printable returns the id if it can stand in a key, else a digest.
-func printable(id []byte) []byte {
+// alike returns the positions of the messages that have no id, or the id and size of
+// another.
+func (d *maildrop) alike() map[int32]bool {
+	alike := make(map[int32]bool)
+	for i, l := range d.listed {
+		if l.length == 0 {
+			alike[int32(i)] = true
+		}
+	}
+	var one, other []byte
+	for i := 1; i < len(d.order); i++ {
+		before, after := d.order[i-1], d.order[i]
+		if d.hashes[before] != d.hashes[after] {
+			continue
+		}
+		if one, other = d.appendOwn(one[:0], before), d.appendOwn(other[:0], after); bytes.Equal(one, other) {
+			alike[before], alike[after] = true, true
+		}
+	}
+	return alike
+}
+
+// appendPrintable appends the id if it can stand in a key, else a digest.
+func appendPrintable(to, id []byte) []byte {
 	if len(id) <= maxID {
 		ok := true
 		for _, b := range id {
 			ok = ok && b > ' ' && b < 0x7f
 		}
 		if ok {
-			return id
+			return append(to, id...)
 		}
 	}
 	sum := sha256.Sum256(id)
-	return hex.AppendEncode([]byte("sha256:"), sum[:])
+	return hex.AppendEncode(append(to, "sha256:"...), sum[:])
 }
 
 // identify makes keys of what messages hold: of the header and the size, if the
 // header says by whom the message was received and when; else of the whole message,
 // which costs its transfer.
-func (c *session) identify(ctx context.Context, d *maildrop, which []int) error {
-	c.source.log.Debug("messages are told apart by what they hold", zap.Int("messages", len(which)), zap.Bool("ids", d.ids))
+func (c *session) identify(ctx context.Context, d *maildrop, which []int32) error {
+	c.source.log.Debug("messages are told apart by what they hold", zap.Int("messages", len(which)), zap.Bool("ids", d.hasIDs))
 	const doing = "read headers to tell messages apart"
 	return c.follow(ctx, doing, func() error {
-		var whole []int
-		err := c.stream(len(which), nil, func(i int) string { return fmt.Sprintf("TOP %d 0", d.entries[which[i]].number) },
+		var whole []int32
+		err := c.stream(len(which), nil, func(i int) string { return fmt.Sprintf("TOP %d 0", d.listed[which[i]].number) },
 			func(i int, answer *body, refused *refusal) error {
-				e := &d.entries[which[i]]
 				if refused != nil {
 					whole = append(whole, which[i])
 					return nil
@@ -270,27 +341,27 @@ func (c *session) identify(ctx context.Context, d *maildrop, which []int) error 
 					whole = append(whole, which[i])
 					return nil
 				}
-				e.key = digest("header", sum, e.size)
+				d.keys[which[i]] = digest("header", sum, d.listed[which[i]].size)
 				return nil
 			})
 		if err != nil {
 			return err
 		}
-		size := func(i int) int64 { return d.entries[whole[i]].size }
-		return c.stream(len(whole), size, func(i int) string { return fmt.Sprintf("RETR %d", d.entries[whole[i]].number) },
+		size := func(i int) int64 { return d.listed[whole[i]].size }
+		return c.stream(len(whole), size, func(i int) string { return fmt.Sprintf("RETR %d", d.listed[whole[i]].number) },
 			func(i int, answer *body, refused *refusal) error {
-				e := &d.entries[whole[i]]
+				size := d.listed[whole[i]].size
 				sum := sha256.New()
 				if refused != nil {
 					// What it holds cannot be known; fetching it will say why.
-					fmt.Fprintf(sum, "%q %d", e.id, e.number)
-					e.key = digest("unread", sum, e.size)
+					fmt.Fprintf(sum, "%q %d", d.id(whole[i]), d.listed[whole[i]].number)
+					d.keys[whole[i]] = digest("unread", sum, size)
 					return nil
 				}
 				if _, err := io.Copy(sum, answer); err != nil {
 					return err
 				}
-				e.key = digest("message", sum, e.size)
+				d.keys[whole[i]] = digest("message", sum, size)
 				return nil
 			})
 	})

@@ -43,13 +43,13 @@ func (s *Source) Probe(ctx context.Context, report func(sources.Step)) {
 		report(sources.Step{Name: "folder", Err: err})
 		return
 	}
-	n := len(held.drop.entries)
+	n := len(held.drop.listed)
 	report(sources.Step{Name: "folder", Detail: fmt.Sprintf("%s, %d messages", sources.Inbox, n)})
 	step := sources.Step{Name: "disposition", Detail: "messages are kept"}
 	if s.cfg.AfterFiling == sources.Delete {
 		step.Detail = "messages are deleted"
 	}
-	if n > 0 && !held.drop.ids {
+	if n > 0 && !held.drop.hasIDs {
 		step.Detail += "; the server gives messages no ids (UIDL), so that each poll reads the header of every message there is"
 		if s.cfg.AfterFiling != sources.Delete {
 			step.Detail += ": after_filing: delete keeps them few"
