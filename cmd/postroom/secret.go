@@ -101,20 +101,32 @@ func setSecret(cmd *cobra.Command, name string) error {
 		return explainVault(stateDir, err)
 	}
 	reference := "${secret:" + name + "}"
+	running, err := reloadDaemon(cmd.Context(), stateDir)
+	if err != nil {
+		return failed(fmt.Errorf("%s is kept; %w; see postroom check --config %s", reference, err, s.config))
+	}
+	if running {
+		reference += ", for the running daemon too,"
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is kept\n", reference)
+	return failed(err)
+}
+
+// reloadDaemon has the daemon of the state, if one is running, read its
+// configuration anew, and all that this refers to.
+func reloadDaemon(ctx context.Context, stateDir string) (running bool, err error) {
 	client, err := control.Dial(stateDir)
 	if errors.Is(err, control.ErrNoDaemon) {
-		_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s is kept\n", reference)
-		return failed(err)
+		return false, nil
 	}
 	if err != nil {
-		return failed(fmt.Errorf("%s is kept; the running daemon cannot be told: %w", reference, err))
+		return true, fmt.Errorf("the running daemon cannot be told: %w", err)
 	}
 	defer client.Close()
-	if err := client.Call(cmd.Context(), "reload", struct{}{}, nil); err != nil {
-		return failed(fmt.Errorf("%s is kept; the running daemon has not taken it up: %w; see postroom check --config %s", reference, err, s.config))
+	if err := client.Call(ctx, "reload", struct{}{}, nil); err != nil {
+		return true, fmt.Errorf("the running daemon has not taken it up: %w", err)
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is kept, and the running daemon has read its configuration anew\n", reference)
-	return failed(err)
+	return true, nil
 }
 
 // readSecret reads a secret from standard input, or asks for it there.

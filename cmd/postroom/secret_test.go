@@ -59,7 +59,7 @@ func TestSecret(t *testing.T) {
 	}
 	stop := o.start()
 	o.eventually("postroom.log", "started", 1)
-	if r := o.typing(marker+"\n", "secret", "set", "office.imap"); r.status != 0 || !strings.Contains(r.out, "running daemon has read") {
+	if r := o.typing(marker+"\n", "secret", "set", "office.imap"); r.status != 0 || !strings.Contains(r.out, "for the running daemon too") {
 		t.Errorf("%+v", r)
 	}
 	o.await(1, 30*time.Second)

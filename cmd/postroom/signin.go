@@ -24,7 +24,7 @@ func newSignIn() *cobra.Command {
 on any device, enters the code, and signs in there, with multi-factor authentication if
 it is asked for. From then on postroom opens that mailbox, and no other, until the
 sign-in is revoked or was not used for 90 days. It is kept in state_dir, encrypted and
-bound to this machine. A running daemon uses it at its next poll.`,
+bound to this machine. A running daemon takes it up at once.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return signInPerson(cmd, name) },
 	}
 	cmd.Flags().StringVar(&name, "credentials", "", "the credentials of this `NAME` in the configuration")
@@ -85,6 +85,10 @@ func signInPerson(cmd *cobra.Command, name string) error {
 		}
 		e, _ := exchange.ExplainSignIn(err)
 		return failed(explained(e))
+	}
+	// Sources in trouble are tried again at once.
+	if _, err := reloadDaemon(cmd.Context(), c.StateDir); err != nil {
+		return failed(fmt.Errorf("signed in as %s, which is kept; %w", user, err))
 	}
 	_, err = fmt.Fprintf(out, "signed in as %s, for %s %s\n", user, map[bool]string{true: "source", false: "sources"}[len(names) == 1], strings.Join(names, ", "))
 	return failed(err)

@@ -222,6 +222,22 @@ func TestSignInIsBoundToTheMachine(t *testing.T) {
 	}
 }
 
+// A running daemon says what is missing, once a poll, and goes on once somebody
+// has signed in.
+func TestSignInBesideTheDaemon(t *testing.T) {
+	p := newPerson(t, 94, "exchange")
+	p.add("log: {file: ./postroom.log}\n")
+	box := p.cloud.AddMailbox("office", graphtest.MailboxOptions{})
+	box.Deliver("inbox", graphtest.Mail{Raw: note(1), Received: time.Now()})
+	stop := p.start()
+	p.eventually("postroom.log", "nobody has signed in for mailbox office", 1)
+	if r := p.signIn("office"); r.status != 0 {
+		t.Fatalf("%+v", r)
+	}
+	p.eventually("postroom.log", "  filed  ", 1)
+	stop()
+}
+
 func TestSignInRefused(t *testing.T) {
 	p := newPerson(t, 93, "exchange")
 	config := p.file("config.yaml")

@@ -13,6 +13,9 @@
 // for IMAP and POP3), and one budget of requests for each
 // application and mailbox, which is how Exchange Online counts.
 //
+// Applications sign in by the library of Microsoft; a person does by
+// [Client.SignInPerson], and what that brings is in the vault of the settings.
+//
 // Errors are one of four: [*SignInError], [*ThrottledError], [*Error] (an answer
 // of Graph), [*ConnError] (no answer). None holds a secret or a token.
 package graph
