@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,6 +21,7 @@ import (
 	"postroom/ingest/message"
 	"postroom/ingest/migrate"
 	"postroom/sources"
+	"postroom/sources/exchange"
 )
 
 func newMigrate() *cobra.Command {
@@ -565,9 +567,15 @@ func (p *migratePlan) compare(ctx context.Context, s *config.Source, l *pastLedg
 	}
 	box := mailbox(s, zap.NewNop())
 	var comparing error
+	seed, met := maphash.MakeSeed(), make(map[uint64]bool) // messages, by hashes of their keys
 	for _, f := range folders {
 		read := migrateReadFrom{Path: f.Path}
-		err := src.(sources.Lister).Headers(ctx, f, func(ref sources.Ref, header []byte) error {
+		err := src.(*exchange.Source).Summaries(ctx, f, func(ref sources.Ref, header []byte) error {
+			key := maphash.String(seed, ref.Key)
+			if met[key] {
+				return nil
+			}
+			met[key] = true
 			read.Messages++
 			h, err := message.ReadHeader(bytes.NewReader(header))
 			if err != nil {

@@ -485,3 +485,45 @@ func TestMaskSecrets(t *testing.T) {
 		}
 	}
 }
+
+// TestMigrateUnfinished: what is in quarantine, or was not disposed of, when the
+// source is moved, is filed once all the same.
+func TestMigrateUnfinished(t *testing.T) {
+	m := newMove(t, graphtest.Options{Seed: 35}, "after_filing: move\nfiled_folder: Filed\nonly: {since: 2026-01-01}")
+	file := filepath.Join(m.dir, "config.yaml")
+	rewrite := func(old, new string) {
+		t.Helper()
+		b, err := os.ReadFile(file)
+		if err != nil || !bytes.Contains(b, []byte(old)) {
+			t.Fatalf("%v: no %q in\n%s", err, old, b)
+		}
+		if err := os.WriteFile(file, bytes.Replace(b, []byte(old), []byte(new), 1), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rewrite("{name: Sender, read: from}", "{name: Sender, read: subject, match: 'number 1$', required: true}")
+	for i := range 3 {
+		m.deliver("INBOX", letter(i))
+		m.box.Deliver("inbox", graphtest.Mail{Raw: letter(i), Received: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)})
+	}
+	if s := m.once(); s.Filed != 1 || s.Quarantined != 2 {
+		t.Fatalf("%+v", s)
+	}
+	p, r := m.plan("--write")
+	if r.status != exitOK || !p.Written || p.InQuarantine != 2 || p.FiledAlready != 1 || p.Uncertain != 2 {
+		t.Fatalf("%+v\n%s", p, r.err)
+	}
+	rewrite("{name: Sender, read: subject, match: 'number 1$', required: true}", "{name: Sender, read: from}")
+	s := m.once()
+	t.Logf("%+v", s)
+	m.eachOnce(3)
+	if r := m.run("quarantine", "list"); strings.Contains(r.out, "number") {
+		t.Errorf("%+v", r)
+	}
+	if n := len(m.box.Messages("Filed")); n != 3 {
+		t.Errorf("%d messages are moved", n)
+	}
+	if s := m.once(); s.Error != "" || s.Filed+s.Duplicates != 0 {
+		t.Errorf("then %+v", s)
+	}
+}
