@@ -514,8 +514,9 @@ func TestMigrateUnfinished(t *testing.T) {
 		t.Fatalf("%+v\n%s", p, r.err)
 	}
 	rewrite("{name: Sender, read: subject, match: 'number 1$', required: true}", "{name: Sender, read: from}")
-	s := m.once()
-	t.Logf("%+v", s)
+	if s := m.once(); s.Filed != 2 || s.Duplicates != 3 || s.Error != "" {
+		t.Errorf("%+v", s)
+	}
 	m.eachOnce(3)
 	if r := m.run("quarantine", "list"); strings.Contains(r.out, "number") {
 		t.Errorf("%+v", r)
