@@ -355,13 +355,16 @@ func TestMigrateProblems(t *testing.T) {
 		{[]string{"migrate", "--source", "office", "--credentials", "office"}, "Exchange Online needs type entra"},
 		{[]string{"migrate", "--source", "office", "--credentials", "contoso"}, "name the mailbox with --mailbox"},
 		{[]string{"migrate", "--source", "office", "--credentials", "fabrikam-2"}, "set FABRIKAM_2_TENANT_ID, FABRIKAM_2_CLIENT_ID, FABRIKAM_2_SECRET"},
-		{[]string{"migrate", "--all", "--mailbox", "a@b.c", "--credentials", "contoso"}, "leave out --mailbox"},
+		{[]string{"migrate", "--all", "--credentials", "contoso"}, "name the mailbox with --mailbox"},
 		{[]string{"migrate", "--source", "office", "--credentials", "contoso", "--report", "x.txt"}, "allowed: .md, .json"},
 		{[]string{"migrate", "--undo", "office", "--write"}, "goes with no other option"},
 	} {
 		if r := m.run(row.args...); r.status != exitUsage || !strings.Contains(r.err, row.want) {
 			t.Errorf("%v: %+v; want %q", row.args, r, row.want)
 		}
+	}
+	if r := m.run("migrate", "--all", "--mailbox", "office@contoso.example", "--credentials", "contoso"); r.status != exitFailed || !strings.Contains(r.out, "source office: from imap") {
+		t.Errorf("%+v", r)
 	}
 	if r := m.run("migrate", "--undo", "office"); r.status != exitOK || !strings.Contains(r.out, "nothing to undo") {
 		t.Errorf("%+v", r)
@@ -526,5 +529,54 @@ func TestMigrateUnfinished(t *testing.T) {
 	}
 	if s := m.once(); s.Error != "" || s.Filed+s.Duplicates != 0 {
 		t.Errorf("then %+v", s)
+	}
+}
+
+// TestMigrateBesideTheDaemon: a daemon that is filing takes the change up, and no
+// message is filed twice or missed at the seam.
+func TestMigrateBesideTheDaemon(t *testing.T) {
+	const n = 120
+	m := newMove(t, graphtest.Options{Seed: 36}, "after_filing: move\nfiled_folder: Filed\npoll_interval: 1s")
+	m.folder("Filed")
+	deliver := func(i int) {
+		m.deliver("INBOX", letter(i))
+		m.box.Deliver("inbox", graphtest.Mail{Raw: letter(i), Received: time.Date(2026, 3, 4, 5, 6, i, 0, time.UTC)})
+	}
+	for i := range n / 2 {
+		deliver(i)
+	}
+	stop := m.start()
+	deadline := time.Now().Add(2 * time.Minute)
+	await := func(documents int) {
+		t.Helper()
+		for {
+			found, err := filepath.Glob(filepath.Join(m.dir, "documents", "office", "*", "*", "*", "*", "document.json"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(found) >= documents {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%d documents, want %d", len(found), documents)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	await(1)
+	if p, r := m.plan("--write"); !p.Written {
+		t.Fatalf("%+v\n%s", p, r.err)
+	}
+	for i := n / 2; i < n; i++ {
+		deliver(i) // some of which the old source may still file
+	}
+	await(n)
+	stop()
+	if s := m.once(); s.Error != "" || s.Filed != 0 {
+		t.Errorf("%+v", s)
+	}
+	m.eachOnce(n)
+	if left := len(m.box.Messages("inbox")); left != 0 {
+		t.Errorf("%d messages are not moved", left)
 	}
 }

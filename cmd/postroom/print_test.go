@@ -69,8 +69,7 @@ func TestNotBuilt(t *testing.T) {
 	o := &office{t: t, dir: t.TempDir()}
 	o.configure("server: imap.example.com")
 	for _, line := range []string{
-		"migrate --all --mailbox a --credentials b", "secret set NAME",
-		"status --json", "sign-in --credentials NAME", "migrate --help",
+		"secret set NAME", "status --json", "sign-in --credentials NAME", "secret --help",
 	} {
 		r := o.run(strings.Fields(line)...)
 		if r.status != exitUsage || r.out != "" || !strings.Contains(r.err, "not built yet") {
