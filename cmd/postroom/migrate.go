@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,6 +21,7 @@ import (
 	"postroom/ingest/message"
 	"postroom/ingest/migrate"
 	"postroom/sources"
+	"postroom/sources/exchange"
 )
 
 func newMigrate() *cobra.Command {
@@ -41,7 +43,7 @@ See docs/migration.md.`,
 	flags := cmd.Flags()
 	flags.StringVar(&o.source, "source", "", "the source of this `NAME`")
 	flags.BoolVar(&o.all, "all", false, "every source of type pop3 or imap")
-	flags.StringVar(&o.mailbox, "mailbox", "", "`ADDRESS` of the mailbox in Exchange Online (default: the source's mailbox, or its user name)")
+	flags.StringVar(&o.mailbox, "mailbox", "", "`ADDRESS` of the mailbox in Exchange Online (default, and with --all: the source's mailbox, or its user name)")
 	flags.StringVar(&o.credentials, "credentials", "", "`NAME` of the credentials of type entra to sign in with")
 	flags.BoolVar(&o.json, "json", false, "print JSON")
 	flags.BoolVar(&o.write, "write", false, "make the change")
@@ -65,8 +67,6 @@ func (o *migrateOptions) check() error {
 		return usage("migrate needs --source NAME or --all")
 	case o.credentials == "":
 		return usage("migrate needs --credentials NAME: credentials of type entra")
-	case o.all && o.mailbox != "":
-		return usage("migrate --all: each source has a mailbox of its own; leave out --mailbox")
 	}
 	return checkReportName(o.report)
 }
@@ -157,11 +157,18 @@ func doneAlready(s *config.Source) *migratePlan {
 // toMigrate returns the names of the sources that the options name.
 func toMigrate(c *config.Config, o migrateOptions) ([]string, error) {
 	if o.all {
-		var names []string
+		var names, nowhere []string
 		for _, s := range c.Sources {
-			if s.Type == "imap" || s.Type == "pop3" {
-				names = append(names, s.Name)
+			if s.Type != "imap" && s.Type != "pop3" {
+				continue
 			}
+			names = append(names, s.Name)
+			if _, err := mailboxOf(s); err != nil {
+				nowhere = append(nowhere, s.Name)
+			}
+		}
+		if o.mailbox != "" && len(nowhere) > 1 {
+			return nil, usage("migrate --all: sources %s say no address, and one mailbox is not that of all of them: give each its key mailbox, or move them one at a time", strings.Join(nowhere, ", "))
 		}
 		return names, checkMigrateCredentials(c, o.credentials)
 	}
@@ -350,10 +357,10 @@ func (p *migratePlan) problem(err error) {
 // the plan.
 func planMigration(ctx context.Context, path string, c *config.Config, s *config.Source, o migrateOptions, past *pastLedger) (p *migratePlan, err error) {
 	n := newSource{mailbox: o.mailbox, credentials: o.credentials}
-	if n.mailbox == "" {
-		if n.mailbox, err = mailboxOf(s); err != nil {
-			return nil, err
-		}
+	if own, err := mailboxOf(s); n.mailbox == "" && err != nil {
+		return nil, err
+	} else if n.mailbox == "" || o.all && err == nil {
+		n.mailbox = own
 	}
 	p = newPlan(s, n)
 	e, err := editSource(path, c, s, n)
@@ -565,9 +572,15 @@ func (p *migratePlan) compare(ctx context.Context, s *config.Source, l *pastLedg
 	}
 	box := mailbox(s, zap.NewNop())
 	var comparing error
+	seed, met := maphash.MakeSeed(), make(map[uint64]bool) // messages, by hashes of their keys
 	for _, f := range folders {
 		read := migrateReadFrom{Path: f.Path}
-		err := src.(sources.Lister).Headers(ctx, f, func(ref sources.Ref, header []byte) error {
+		err := src.(*exchange.Source).Summaries(ctx, f, func(ref sources.Ref, header []byte) error {
+			key := maphash.String(seed, ref.Key)
+			if met[key] {
+				return nil
+			}
+			met[key] = true
 			read.Messages++
 			h, err := message.ReadHeader(bytes.NewReader(header))
 			if err != nil {

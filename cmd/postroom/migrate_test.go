@@ -355,13 +355,16 @@ func TestMigrateProblems(t *testing.T) {
 		{[]string{"migrate", "--source", "office", "--credentials", "office"}, "Exchange Online needs type entra"},
 		{[]string{"migrate", "--source", "office", "--credentials", "contoso"}, "name the mailbox with --mailbox"},
 		{[]string{"migrate", "--source", "office", "--credentials", "fabrikam-2"}, "set FABRIKAM_2_TENANT_ID, FABRIKAM_2_CLIENT_ID, FABRIKAM_2_SECRET"},
-		{[]string{"migrate", "--all", "--mailbox", "a@b.c", "--credentials", "contoso"}, "leave out --mailbox"},
+		{[]string{"migrate", "--all", "--credentials", "contoso"}, "name the mailbox with --mailbox"},
 		{[]string{"migrate", "--source", "office", "--credentials", "contoso", "--report", "x.txt"}, "allowed: .md, .json"},
 		{[]string{"migrate", "--undo", "office", "--write"}, "goes with no other option"},
 	} {
 		if r := m.run(row.args...); r.status != exitUsage || !strings.Contains(r.err, row.want) {
 			t.Errorf("%v: %+v; want %q", row.args, r, row.want)
 		}
+	}
+	if r := m.run("migrate", "--all", "--mailbox", "office@contoso.example", "--credentials", "contoso"); r.status != exitFailed || !strings.Contains(r.out, "source office: from imap") {
+		t.Errorf("%+v", r)
 	}
 	if r := m.run("migrate", "--undo", "office"); r.status != exitOK || !strings.Contains(r.out, "nothing to undo") {
 		t.Errorf("%+v", r)
@@ -483,5 +486,97 @@ func TestMaskSecrets(t *testing.T) {
 		if got := maskSecrets(text); !strings.HasPrefix(got, want) {
 			t.Errorf("%q becomes %q, want %q", text, got, want)
 		}
+	}
+}
+
+// TestMigrateUnfinished: what is in quarantine, or was not disposed of, when the
+// source is moved, is filed once all the same.
+func TestMigrateUnfinished(t *testing.T) {
+	m := newMove(t, graphtest.Options{Seed: 35}, "after_filing: move\nfiled_folder: Filed\nonly: {since: 2026-01-01}")
+	file := filepath.Join(m.dir, "config.yaml")
+	rewrite := func(old, new string) {
+		t.Helper()
+		b, err := os.ReadFile(file)
+		if err != nil || !bytes.Contains(b, []byte(old)) {
+			t.Fatalf("%v: no %q in\n%s", err, old, b)
+		}
+		if err := os.WriteFile(file, bytes.Replace(b, []byte(old), []byte(new), 1), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rewrite("{name: Sender, read: from}", "{name: Sender, read: subject, match: 'number 1$', required: true}")
+	for i := range 3 {
+		m.deliver("INBOX", letter(i))
+		m.box.Deliver("inbox", graphtest.Mail{Raw: letter(i), Received: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)})
+	}
+	if s := m.once(); s.Filed != 1 || s.Quarantined != 2 {
+		t.Fatalf("%+v", s)
+	}
+	p, r := m.plan("--write")
+	if r.status != exitOK || !p.Written || p.InQuarantine != 2 || p.FiledAlready != 1 || p.Uncertain != 2 {
+		t.Fatalf("%+v\n%s", p, r.err)
+	}
+	rewrite("{name: Sender, read: subject, match: 'number 1$', required: true}", "{name: Sender, read: from}")
+	if s := m.once(); s.Filed != 2 || s.Duplicates != 3 || s.Error != "" {
+		t.Errorf("%+v", s)
+	}
+	m.eachOnce(3)
+	if r := m.run("quarantine", "list"); strings.Contains(r.out, "number") {
+		t.Errorf("%+v", r)
+	}
+	if n := len(m.box.Messages("Filed")); n != 3 {
+		t.Errorf("%d messages are moved", n)
+	}
+	if s := m.once(); s.Error != "" || s.Filed+s.Duplicates != 0 {
+		t.Errorf("then %+v", s)
+	}
+}
+
+// TestMigrateBesideTheDaemon: a daemon that is filing takes the change up, and no
+// message is filed twice or missed at the seam.
+func TestMigrateBesideTheDaemon(t *testing.T) {
+	const n = 120
+	m := newMove(t, graphtest.Options{Seed: 36}, "after_filing: move\nfiled_folder: Filed\npoll_interval: 1s")
+	m.folder("Filed")
+	deliver := func(i int) {
+		m.deliver("INBOX", letter(i))
+		m.box.Deliver("inbox", graphtest.Mail{Raw: letter(i), Received: time.Date(2026, 3, 4, 5, 6, i, 0, time.UTC)})
+	}
+	for i := range n / 2 {
+		deliver(i)
+	}
+	stop := m.start()
+	deadline := time.Now().Add(2 * time.Minute)
+	await := func(documents int) {
+		t.Helper()
+		for {
+			found, err := filepath.Glob(filepath.Join(m.dir, "documents", "office", "*", "*", "*", "*", "document.json"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(found) >= documents {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%d documents, want %d", len(found), documents)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	await(1)
+	if p, r := m.plan("--write"); !p.Written {
+		t.Fatalf("%+v\n%s", p, r.err)
+	}
+	for i := n / 2; i < n; i++ {
+		deliver(i) // some of which the old source may still file
+	}
+	await(n)
+	stop()
+	if s := m.once(); s.Error != "" || s.Filed != 0 {
+		t.Errorf("%+v", s)
+	}
+	m.eachOnce(n)
+	if left := len(m.box.Messages("inbox")); left != 0 {
+		t.Errorf("%d messages are not moved", left)
 	}
 }

@@ -84,7 +84,7 @@ func TestNotBuilt(t *testing.T) {
 	o := &office{t: t, dir: t.TempDir()}
 	o.configure("server: imap.example.com")
 	for _, line := range []string{
-		"migrate --all --mailbox a --credentials b", "status --json", "migrate --help",
+		"status --json", "status --help",
 	} {
 		r := o.run(strings.Fields(line)...)
 		if r.status != exitUsage || r.out != "" || !strings.Contains(r.err, "not built yet") {

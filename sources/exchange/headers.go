@@ -17,16 +17,26 @@ const maxHeader = 256 << 10
 // the header lines of received messages; of others they are made of what it
 // knows. A header of more than 256 KiB is cut.
 func (s *Source) Headers(ctx context.Context, folder sources.Folder, yield func(sources.Ref, []byte) error) error {
+	return s.headers(ctx, folder, graph.Query{
+		OrderBy: []string{"receivedDateTime asc"}, Size: 100,
+		Fields: []string{"internetMessageHeaders", "internetMessageId", "subject", "from"},
+	}, yield)
+}
+
+// Summaries is Headers with From, Subject and Message-ID alone, in no order, and
+// with a fifth of the requests. A message is yielded twice if others arrive
+// meanwhile.
+func (s *Source) Summaries(ctx context.Context, folder sources.Folder, yield func(sources.Ref, []byte) error) error {
+	return s.headers(ctx, folder, graph.Query{Size: 500, Fields: []string{"internetMessageId", "subject", "from"}}, yield)
+}
+
+func (s *Source) headers(ctx context.Context, folder sources.Folder, q graph.Query, yield func(sources.Ref, []byte) error) error {
 	doing := fmt.Sprintf("read headers of folder %q", folder.Path)
 	ctx, done, err := s.bind(ctx, doing)
 	if err != nil {
 		return err
 	}
 	defer done()
-	q := graph.Query{
-		OrderBy: []string{"receivedDateTime asc"}, Size: 100,
-		Fields: []string{"internetMessageHeaders", "internetMessageId", "subject", "from"},
-	}
 	seen := make(map[string]bool)
 	for link := ""; ; {
 		page, err := s.box.Messages(ctx, folder.ID, link, q)

@@ -15,8 +15,9 @@ const deletedItems = "deleteditems"
 
 // Settle implements [sources.Source], with one request for each message. A
 // message is found by its immutable id, wherever in the mailbox somebody has
-// moved it. A deletion is a move to the deleted items, as a second DELETE would
-// remove what the first has moved there.
+// moved it. A key that is no id is that of no message here, and is settled. A
+// deletion is a move to the deleted items, as a second DELETE would remove what the
+// first has moved there.
 func (s *Source) Settle(ctx context.Context, folder sources.Folder, keys []string, action sources.Action, done func(key string, err error)) error {
 	t := &settlement{source: s, action: action, done: done, doing: fmt.Sprintf("%s in folder %q", action.Verb, folder.Path)}
 	ctx, unbind, err := s.bind(ctx, t.doing)
@@ -81,17 +82,15 @@ func (s *Source) cannotDelete(doing string) error {
 // one settles a message. An error ends the whole call.
 func (t *settlement) one(ctx context.Context, key string) error {
 	s := t.source
-	if !validKey(key) {
-		t.tell(key, s.failure(sources.Permanent, t.doing, errors.New("a key that no listing has returned")))
-		return nil
-	}
-	if t.apply == nil {
+	// A key of another server is no message of this one: the source was moved here
+	// with that message in quarantine.
+	if !validKey(key) || t.apply == nil {
 		t.tell(key, nil)
 		return nil
 	}
 	err := t.apply(ctx, key)
 	switch {
-	case err == nil:
+	case err == nil, badID(err):
 	case ctx.Err() != nil:
 		return s.explain(t.doing, context.Cause(ctx))
 	case graph.ItemGone(err) || t.action.Verb == sources.Move && graph.NotFound(err):
