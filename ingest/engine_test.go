@@ -235,7 +235,10 @@ func TestOneBadMessageHoldsUpNothing(t *testing.T) {
 	if ok, err := p.quarantine.Has(id); ok || err != nil {
 		t.Errorf("still in quarantine: %v, %v", ok, err)
 	}
-	if _, err := p.Retry(t.Context(), id); !errors.Is(err, ledger.ErrNotFound) {
+	if e, err := p.Retry(t.Context(), id); err != nil || e.State != ledger.Settled {
+		t.Errorf("retry of what is filed by now: %v, %v", e.State, err)
+	}
+	if _, err := p.Retry(t.Context(), "0123456789ab"); !errors.Is(err, ledger.ErrNotFound) {
 		t.Errorf("retry of what is not there: %v", err)
 	}
 	judge(t, w, 0)
