@@ -78,7 +78,7 @@ func TestGuideConfigurations(t *testing.T) {
 // prints, and none of why connecting, signing in or reading failed is missing.
 func TestGuideErrors(t *testing.T) {
 	var source strings.Builder
-	for _, pattern := range []string{"../../sources/*.go", "../../sources/exchange/*.go", "../../sources/imap/*.go", "../../internal/graph/*.go", "../../internal/oauth/*.go", "config/*.go"} {
+	for _, pattern := range []string{"../../sources/*.go", "../../sources/exchange/*.go", "../../sources/imap/*.go", "../../internal/graph/*.go", "../../internal/oauth/*.go", "../../internal/mailhost/*.go", "config/*.go"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatal(pattern, err)

@@ -237,7 +237,9 @@ func (e *edit) checkOthers(c *config.Config, s *config.Source) error {
 		return errors.New("other sources would be read")
 	}
 	for i, old := range c.Sources {
-		if old != s && !same(reflect.ValueOf(old), reflect.ValueOf(e.config.Sources[i])) {
+		was, is := *old, *e.config.Sources[i]
+		was.Entra, is.Entra = "", "" // what is advised
+		if old != s && !same(reflect.ValueOf(was), reflect.ValueOf(is)) {
 			return fmt.Errorf("source %s would change too", old.Name)
 		}
 	}

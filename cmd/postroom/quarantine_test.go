@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"postroom/ingest"
 	"postroom/internal/dovecot"
@@ -101,7 +102,7 @@ func TestRetryTakesUpTheRulesFirst(t *testing.T) {
 		}
 	}
 	stop := o.start()
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(patience)
 	for !o.daemonAnswers() {
 		if time.Now().After(deadline) {
 			t.Fatal("the daemon does not answer")

@@ -62,7 +62,7 @@ func TestSecret(t *testing.T) {
 	if r := o.typing(marker+"\n", "secret", "set", "office.imap"); r.status != 0 || !strings.Contains(r.out, "for the running daemon too") {
 		t.Errorf("%+v", r)
 	}
-	o.await(1, 30*time.Second)
+	o.await(1)
 	stop()
 
 	r = o.run("secret", "list", "--json")

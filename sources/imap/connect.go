@@ -36,7 +36,7 @@ func (s *Source) dial(ctx context.Context, token secret.Value, report func(sourc
 	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.Timeouts.Connect,
 		fmt.Errorf("no connection within %v", s.cfg.Timeouts.Connect))
 	defer cancel()
-	fail := func(step, doing string, err error) (*conn, error) {
+	failed := func(step, doing string, err error) (*conn, error) {
 		err = s.explain(doing, err)
 		report(sources.Step{Name: step, Err: err})
 		return nil, err
@@ -44,7 +44,7 @@ func (s *Source) dial(ctx context.Context, token secret.Value, report func(sourc
 
 	raw, err := s.host.Dial(ctx)
 	if err != nil {
-		return fail("tcp", "connect", err)
+		return failed("tcp", "connect", err)
 	}
 	report(sources.Step{Name: "tcp", Detail: "connected to " + raw.RemoteAddr().String()})
 
@@ -53,7 +53,7 @@ func (s *Source) dial(ctx context.Context, token secret.Value, report func(sourc
 	})
 	if err != nil {
 		raw.Close()
-		return fail("tcp", "connect", &lostError{err})
+		return failed("tcp", "connect", &lostError{err})
 	}
 	stop := context.AfterFunc(ctx, func() { raw.Close() })
 	defer stop()
@@ -61,19 +61,19 @@ func (s *Source) dial(ctx context.Context, token secret.Value, report func(sourc
 	stream, detail, err := s.secure(ctx, bottom)
 	if err != nil {
 		raw.Close()
-		return fail("tls", "start TLS", err)
+		return failed("tls", "start TLS", err)
 	}
 	report(sources.Step{Name: "tls", Detail: detail})
 
 	if err := s.refusedGreeting(stream); err != nil {
 		raw.Close()
-		return fail("sign-in", readGreeting, err)
+		return failed("sign-in", readGreeting, err)
 	}
 	c := s.newConn(stream)
 	how, err := s.signIn(ctx, c, token)
 	if err != nil {
 		c.close()
-		return fail("sign-in", "sign in", err)
+		return failed("sign-in", "sign in", err)
 	}
 	report(sources.Step{Name: "sign-in", Detail: "signed in as " + s.cfg.Username + how})
 	s.log.Debug("connected", zap.String("server", s.host.Addr()))
