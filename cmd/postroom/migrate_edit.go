@@ -52,10 +52,16 @@ func editSource(path string, c *config.Config, s *config.Source, n newSource) (*
 	if err != nil {
 		return nil, err
 	}
-	e := &edit{file: file}
-	if e.old, err = os.ReadFile(file); err != nil {
+	data, err := os.ReadFile(file)
+	if err != nil {
 		return nil, failed(fmt.Errorf("read %s: %w", file, err))
 	}
+	return editText(path, file, data, c, s, n)
+}
+
+// editText is editSource of a file that holds data.
+func editText(path, file string, data []byte, c *config.Config, s *config.Source, n newSource) (_ *edit, err error) {
+	e := &edit{file: file, old: data}
 	text, err := yamledit.Parse(e.old)
 	if err == nil {
 		err = e.change(text, c, s, n)

@@ -115,13 +115,14 @@ func undoing(path string, c *config.Config, s *config.Source) (_ *edit, backup s
 	if err != nil {
 		return nil, "", err
 	}
-	backup, before, err := newestBackup(path, e.file, file, s.Name)
+	was, err := newestBackup(path, e.file, file, s.Name)
 	if err != nil {
 		return nil, "", err
 	}
+	backup = was.name
 	text, err := yamledit.Parse(e.old)
 	if err == nil {
-		err = text.Replace(s.Position.Line, s.Position.Column, before)
+		err = text.Replace(s.Position.Line, s.Position.Column, was.text)
 	}
 	if err == nil {
 		e.new, err = text.Bytes()
@@ -133,6 +134,9 @@ func undoing(path string, c *config.Config, s *config.Source) (_ *edit, backup s
 	if err != nil {
 		return nil, "", fmt.Errorf("%s: %w; put the source back by hand, from %s", s.Position, err, backup)
 	}
+	if was.becomes(path, e, s) {
+		e.new = was.data // also where lines were taken out around it
+	}
 	e.config, err = config.LoadEdited(path, configDrivers(), map[string][]byte{e.file: e.new})
 	if err != nil {
 		return nil, "", fmt.Errorf("with the source of %s the configuration is not valid; nothing was written:\n%w", backup, err)
@@ -143,43 +147,71 @@ func undoing(path string, c *config.Config, s *config.Source) (_ *edit, backup s
 	return e, backup, nil
 }
 
+// backedUp is a backup with the source that it was made for.
+type backedUp struct {
+	name   string
+	data   []byte
+	text   string // of the source
+	config *config.Config
+	source *config.Source
+}
+
+// becomes reports whether the file is what the backup became when the source was
+// moved, and nothing else has changed since. Credentials that were added may have
+// come into use by others: then it is not.
+func (b *backedUp) becomes(path string, now *edit, s *config.Source) bool {
+	n := newSource{mailbox: s.Mailbox, credentials: s.Credentials.Name, folders: make(map[string]map[string]string)}
+	if b.config.Credentials[n.credentials] == nil {
+		return false
+	}
+	for _, key := range folderKeys() {
+		old, changed := folderValues(b.source, key), folderValues(s, key)
+		n.folders[key] = make(map[string]string)
+		for i, value := range old {
+			if len(changed) == len(old) {
+				n.folders[key][value] = changed[i]
+			}
+		}
+	}
+	e, err := editText(path, now.file, b.data, b.config, b.source, n)
+	return err == nil && bytes.Equal(e.new, now.old)
+}
+
 // newestBackup returns the newest backup of a file that was made for a source and
-// has it as one of type pop3 or imap, and the text of the source there.
-func newestBackup(path, shown, file, source string) (backup, text string, err error) {
+// has it as one of type pop3 or imap.
+func newestBackup(path, shown, file, source string) (*backedUp, error) {
 	entries, err := os.ReadDir(filepath.Dir(file))
 	if err != nil {
-		return "", "", err
+		return nil, err
 	}
 	for _, entry := range slices.Backward(entries) { // by name, and so by time
-		name := entry.Name()
-		stamp, isBackup := strings.CutPrefix(name, filepath.Base(file)+backupMark)
+		stamp, isBackup := strings.CutPrefix(entry.Name(), filepath.Base(file)+backupMark)
 		stamp, of, _ := strings.Cut(stamp, "-")
 		if _, err := time.Parse(backupTime, stamp); !isBackup || err != nil || of != source {
 			continue
 		}
-		backup = filepath.Join(filepath.Dir(file), name)
-		data, err := os.ReadFile(backup)
-		if err != nil {
-			return "", "", err
+		b := &backedUp{name: filepath.Join(filepath.Dir(file), entry.Name())}
+		if b.data, err = os.ReadFile(b.name); err != nil {
+			return nil, err
 		}
-		c, err := config.LoadEdited(path, configDrivers(), map[string][]byte{shown: data})
-		if err != nil {
+		if b.config, err = config.LoadEdited(path, configDrivers(), map[string][]byte{shown: b.data}); err != nil {
+			continue // other files have changed so much since
+		}
+		i := slices.IndexFunc(b.config.Sources, func(s *config.Source) bool { return s.Name == source })
+		if i < 0 || b.config.Sources[i].Type != "imap" && b.config.Sources[i].Type != "pop3" {
 			continue
 		}
-		for _, s := range c.Sources {
-			if s.Name != source || s.Type != "imap" && s.Type != "pop3" {
-				continue
-			}
-			t, err := yamledit.Parse(data)
-			if err != nil {
-				return "", "", fmt.Errorf("%s: %w", backup, err)
-			}
-			m, err := t.Mapping(s.Position.Line, s.Position.Column)
-			if err != nil {
-				return "", "", fmt.Errorf("%s: %w", backup, err)
-			}
-			return backup, m.String(), nil
+		b.source = b.config.Sources[i]
+		text, err := yamledit.Parse(b.data)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", b.name, err)
 		}
+		m, err := text.Mapping(b.source.Position.Line, b.source.Position.Column)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", b.name, err)
+		}
+		b.text = m.String()
+		return b, nil
 	}
-	return "", "", fmt.Errorf("there is no backup %s%s…-%s that has the source as one of type pop3 or imap", file, backupMark, source)
+	return nil, fmt.Errorf("there is no backup %s%s…-%s that can be read and has the source as one of type pop3 or imap", file, backupMark, source)
 }

@@ -700,7 +700,8 @@ func (m *Mapping) Lines() (first, last int) {
 	return m.text.line(m.entries[0].start) + 1, m.text.line(max(end.end-1, end.start)) + 1
 }
 
-// span is from the first key, or the brace, to behind the last value, or the brace.
+// span is from the first key to the end of the line of the last value; in flow style
+// from brace to brace.
 func (m *Mapping) span() (start, end int) {
 	t, last := m.text, m.entries[len(m.entries)-1]
 	start, end = m.entries[0].start, last.end
@@ -713,13 +714,13 @@ func (m *Mapping) span() (start, end int) {
 		for i = t.index(last.start); t.tokens[i].at < end || t.tokens[i].Type != token.MappingEndType; {
 			i++
 		}
-		end = t.tokens[i].at + 1
+		return start, t.tokens[i].at + 1
 	}
-	return start, end
+	return start, t.lineEnd(t.line(max(end-1, start)))
 }
 
-// String returns the mapping as it is written, from its first key or brace, without
-// what stands behind its last value.
+// String returns the mapping as it is written, from its first key to the end of its
+// last line; in flow style from brace to brace.
 func (m *Mapping) String() string {
 	start, end := m.span()
 	return string(m.text.data[start:end])
