@@ -92,6 +92,7 @@ func (o *office) appears(name, text string) {
 // TestDaemonTakesUpChanges: a change of the file is taken up by itself; one with
 // an error, or that cannot be, is logged once and changes nothing.
 func TestDaemonTakesUpChanges(t *testing.T) {
+	t.Parallel()
 	o := newOffice(t, dovecot.Options{})
 	o.configure("poll_interval: 1s")
 	o.add("log: {file: ./postroom.log}\n")

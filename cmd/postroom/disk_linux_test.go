@@ -65,6 +65,7 @@ func await(t *testing.T, what string, holds func() bool) {
 
 // A daemon whose disk fails it goes on where it was once the disk is sound.
 func TestDiskInTrouble(t *testing.T) {
+	t.Parallel()
 	for _, folder := range []string{"documents", "state"} {
 		t.Run(folder+" full", func(t *testing.T) {
 			o := newTroubled(t, false)
@@ -131,6 +132,7 @@ func (o *office) says(what string) {
 // A ledger that another program keeps locked holds everything up, and only as
 // long as that.
 func TestLockedLedger(t *testing.T) {
+	t.Parallel()
 	o := newTroubled(t, false)
 	o.fill(20)
 	o.daemon(func() {

@@ -12,6 +12,7 @@ import (
 // TestKilledAtAnyMomentExchange is TestKilledAtAnyMoment with a mailbox in
 // Exchange Online, whose listings are odd now and then.
 func TestKilledAtAnyMomentExchange(t *testing.T) {
+	t.Parallel()
 	seed := *killSeed
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())

@@ -33,6 +33,7 @@ var (
 // worlds drawn from seeds: requests fail, mail arrives, and people move, mark and
 // delete it. Each message that nobody deleted is one document in the end.
 func TestLivesInExchangeOnline(t *testing.T) {
+	t.Parallel()
 	n := *seeds
 	if testing.Short() {
 		n = min(n, 2)

@@ -299,8 +299,10 @@ func TestFaultsOfTheWireUnderTLS(t *testing.T) {
 // connections dropped now and then; it also is stopped and started again. Once
 // the network is sound everything is filed soon.
 func TestDaemonUnderRandomFaults(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(3) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
 			o := newTroubled(t, seed == 2)
 			o.fill(50)
 			mail := mailgen.New(100+seed, mailgen.Small())

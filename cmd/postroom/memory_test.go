@@ -20,6 +20,10 @@ import (
 // TestLargeMessageNeedsLittleMemory files a message of 150 MB in a process of
 // its own and looks at the most memory that held.
 func TestLargeMessageNeedsLittleMemory(t *testing.T) {
+	var raw bytes.Buffer
+	if err := mailgen.New(1).WriteLarge(&raw, 150<<20); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		name, rules string
 		files       int
@@ -29,22 +33,18 @@ func TestLargeMessageNeedsLittleMemory(t *testing.T) {
 		{"msg", "format: msg", 1},
 		{"msg, separated", "format: msg\nseparate_attachments: true\nkeep_original: true", 3},
 	} {
-		t.Run(tt.name, func(t *testing.T) { largeMessage(t, tt.rules, tt.files) })
+		t.Run(tt.name, func(t *testing.T) { largeMessage(t, raw.Bytes(), tt.rules, tt.files) })
 	}
 }
 
-func largeMessage(t *testing.T, rules string, files int) {
+func largeMessage(t *testing.T, raw []byte, rules string, files int) {
 	o := newOffice(t, dovecot.Options{})
 	o.configure(rules)
-	var raw bytes.Buffer
-	if err := mailgen.New(1).WriteLarge(&raw, 150<<20); err != nil {
-		t.Fatal(err)
-	}
-	o.send("INBOX", raw.Bytes())
+	o.send("INBOX", raw)
 	peak := peakOf(t, exec.Command(buildProgram(t), "run", "--once", "--config", filepath.Join(o.dir, "config.yaml")))
 	if rules == "" {
 		o.judge()
-	} else if docs := o.filed(); len(docs) != 1 || len(docs[0].Files) != files || docs[0].Origin.Size != int64(raw.Len()) {
+	} else if docs := o.filed(); len(docs) != 1 || len(docs[0].Files) != files || docs[0].Origin.Size != int64(len(raw)) {
 		t.Errorf("%d documents", len(docs))
 	}
 	littleMemory(t, peak)

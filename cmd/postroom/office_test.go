@@ -26,6 +26,10 @@ import (
 
 func TestMain(m *testing.M) {
 	program.dir, program.err = os.MkdirTemp("", "postroom")
+	// For all tests, so that those may run side by side that wait, mostly.
+	if err := os.Setenv("POSTROOM_TEST_PASSWORD", marker); err != nil {
+		panic(err)
+	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(status int) {
 		if err := os.RemoveAll(program.dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -54,7 +58,6 @@ type office struct {
 
 func newOffice(t *testing.T, options dovecot.Options) *office {
 	t.Helper()
-	t.Setenv("POSTROOM_TEST_PASSWORD", marker)
 	options.Users = map[string]string{"office": marker}
 	o := &office{t: t, server: dovecot.Start(t, options), dir: t.TempDir(), sent: make(map[string]int)}
 	t.Cleanup(o.noSecretAnywhere)

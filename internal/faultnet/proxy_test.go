@@ -248,7 +248,7 @@ func TestLatency(t *testing.T) {
 		t.Fatalf("%d bytes, %v", n, err)
 	}
 	// One segment a delay would take minutes.
-	if took := time.Since(begin); took > 10*time.Second {
+	if took := time.Since(begin); took > time.Minute {
 		t.Errorf("%d bytes in %v", size, took)
 	}
 	if s := p.Stats(); s.Trips != 1 || s.Up != 2 {

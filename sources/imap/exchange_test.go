@@ -1,6 +1,8 @@
 package imap_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -206,14 +208,10 @@ func TestSilenceWithinALiteral(t *testing.T) {
 	messages := five()
 	_, s := scripted(t, imaptest.Script{Messages: messages, Answer: func(c imaptest.Command) (imaptest.Reply, bool) {
 		return imaptest.Reply{Send: "* 3 FETCH (UID 3 BODY[] {500}\r\nSubje", Hang: true}, strings.Contains(c.Text, "BODY.PEEK[]")
-	}})
-	begin := time.Now()
+	}}, silent)
 	o, err := fetch(t, s, refs(messages)[2:3])
-	if sources.ClassOf(err) != sources.Temporary || len(o.body) != 0 {
+	if sources.ClassOf(err) != sources.Temporary || errors.Is(err, context.DeadlineExceeded) || len(o.body) != 0 {
 		t.Errorf("%v, %v", o.body, err)
-	}
-	if took := time.Since(begin); took > 3*time.Second {
-		t.Errorf("returns after %v, a second of silence is allowed", took)
 	}
 }
 
@@ -234,13 +232,13 @@ func TestSlowLiteralArrives(t *testing.T) {
 	s := open(t, imap.Config{
 		Options: imap.Options{Server: proxy.Addr(), TLS: "none", AllowPlaintext: true, Connections: 1},
 		Name:    "test", Username: "user",
-		Timeouts: imap.Timeouts{Silence: 500 * time.Millisecond},
+		Timeouts: imap.Timeouts{Silence: 3 * time.Second},
 	})
 	if _, err := s.List(background(t), inbox, ""); err != nil {
 		t.Fatal(err)
 	}
 	proxy.Drop()
-	proxy.Use(faultnet.Always(faultnet.Conduct{Down: faultnet.Line{Rate: 600}}))
+	proxy.Use(faultnet.Always(faultnet.Conduct{Down: faultnet.Line{Rate: 150}}))
 	if o, err := fetch(t, s, refs(messages)); err != nil || o.body["7/1"] != raw {
 		t.Errorf("%v, %v", o.err, err)
 	}

@@ -106,9 +106,12 @@ func TestConnectFailures(t *testing.T) {
 		{"password without TLS", imap.Options{Server: plain(imaptest.Script{Capabilities: "IMAP4rev1 LOGINDISABLED"}), TLS: "none", AllowPlaintext: true}, "sign-in", sources.Permanent, "starttls"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
+			timeouts := imap.Timeouts{Silence: 5 * time.Minute, Connect: 5 * time.Minute}
+			if row.name == "no greeting" {
+				timeouts = imap.Timeouts{Silence: time.Second, Connect: 5 * time.Second}
+			}
 			s := open(t, imap.Config{
-				Options: row.options, Name: "test", Username: "user", Password: secret.New("secret"),
-				Timeouts: imap.Timeouts{Silence: time.Second, Connect: 5 * time.Second},
+				Options: row.options, Name: "test", Username: "user", Password: secret.New("secret"), Timeouts: timeouts,
 			})
 			var last sources.Step
 			s.Probe(background(t), func(step sources.Step) { last = step })

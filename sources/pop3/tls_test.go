@@ -62,9 +62,12 @@ func TestConnectFailures(t *testing.T) {
 		{"no such host", pop3.Options{Server: "mail.invalid"}, "name", sources.Temporary, "DNS"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
+			timeouts := pop3.Timeouts{Silence: 5 * time.Minute, Connect: 5 * time.Minute}
+			if row.name == "no greeting" || row.name == "silence instead of TLS" {
+				timeouts = pop3.Timeouts{Silence: time.Second, Connect: 5 * time.Second}
+			}
 			s := open(t, pop3.Config{
-				Options: row.options, Name: "test", Username: "user", Password: secret.New("secret"),
-				Timeouts: pop3.Timeouts{Silence: time.Second, Connect: 5 * time.Second},
+				Options: row.options, Name: "test", Username: "user", Password: secret.New("secret"), Timeouts: timeouts,
 			})
 			var last sources.Step
 			s.Probe(background(t), func(step sources.Step) { last = step })
