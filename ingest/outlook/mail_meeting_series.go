@@ -169,7 +169,8 @@ const (
 func readRecurrence(b []byte) (s *recurrence, begin time.Duration, err error) {
 	in := &structure{b: b}
 	damaged := errors.New("its pattern is damaged")
-	if in.u16() != 0x3004 || in.u16() != 0x3004 {
+	const version = 0x3004
+	if reader, writer := in.u16(), in.u16(); reader != version || writer != version {
 		return nil, 0, damaged
 	}
 	s = &recurrence{frequency: in.u16(), pattern: in.u16()}
