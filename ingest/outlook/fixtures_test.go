@@ -15,16 +15,6 @@ import (
 	"postroom/internal/mailgen"
 )
 
-// everyMail returns the mail of all fixtures, some that is generated, and what
-// there is of others.
-func everyMail(t *testing.T) (all []corpus.Mail) {
-	all = ownMail(t)
-	for _, a := range corpus.Read(t) {
-		all = append(all, a.Mail...)
-	}
-	return all
-}
-
 // ownMail returns the mail of all fixtures, and some that is generated.
 func ownMail(t *testing.T) (all []corpus.Mail) {
 	for _, dir := range []string{"testdata", filepath.Join("..", "message", "testdata")} {

@@ -40,3 +40,29 @@ func FuzzHTMLText(f *testing.F) {
 		}
 	})
 }
+
+// TestLineWriter: what is no UTF-8 is U+FFFD wherever it stands, and lines end with CR
+// LF.
+func TestLineWriter(t *testing.T) {
+	for n := range 20 {
+		head := strings.Repeat("a", n)
+		for in, want := range map[string]string{
+			"\x85": "\uFFFD", "\x9f\xc2": "\uFFFD\uFFFD", "\n\r\n\r": "\r\n\r\n\r\n", "ä€😀\x7f\x1f\x00": "ä€😀\x7f\x1f", "~ ": "~ ",
+		} {
+			var b bytes.Buffer
+			l := newLineWriter(&b)
+			text := head + in + head
+			for _, piece := range []string{text[:len(text)/2], text[len(text)/2:]} {
+				if _, err := l.Write([]byte(piece)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := l.end(); err != nil {
+				t.Fatal(err)
+			}
+			if got := decodeUTF16(b.Bytes()); got != head+want+head {
+				t.Errorf("%q: %q", text, got)
+			}
+		}
+	}
+}

@@ -30,11 +30,12 @@ const maxNesting = 32
 // person without an address of Internet mail keeps the name, with an address that
 // can be nobody's. Plain text and HTML are alternatives, in UTF-8 or the charset
 // that they are stored in; pictures that the HTML shows are related to it;
-// attachments have the bytes that are stored, attached messages are messages at any depth. Of S/MIME
-// (classes IPM.Note.SMIME and IPM.Note.SMIME.MultipartSigned) the protected bytes
-// are written as they stand, so that signatures stay valid. What a mail cannot
-// have Report.Losses names. Report.Class is that of the file, Report.Size that of
-// the mail.
+// attachments have the bytes that are stored, attached messages are messages at any
+// depth. A meeting or appointment has a calendar beside its text (MS-OXCICAL): the
+// one that is attached, else one that is made of properties. Of S/MIME (classes
+// IPM.Note.SMIME and IPM.Note.SMIME.MultipartSigned) the protected bytes are written
+// as they stand, so that signatures stay valid. What a mail cannot have
+// Report.Losses names. Report.Class is that of the file, Report.Size that of the mail.
 //
 // The same file makes the same bytes. But for signed content, which stands as it
 // is, lines end in CR LF, have at most 998 characters, and are ASCII unless a
@@ -274,7 +275,11 @@ func (m *mailWriter) body(it *item, place string, depth int, original *message.M
 	}
 	var related, mixed []*mailPart
 	var versions []*mailPart
-	for _, v := range []*text{t.plain, t.html} {
+	calendar, files, err := m.calendar(it, place, t.plain, files)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range []*text{t.plain, t.html, calendar} {
 		if v != nil {
 			versions = append(versions, v.entity())
 		}
@@ -363,6 +368,7 @@ func (m *mailWriter) special(it *item, place string) {
 	switch {
 	case isSMIME(class):
 		m.lose(place, "a message in S/MIME (%s) without its protected content: its text and attachments are written", class)
+	case methodOf(it) != "": // it is a calendar
 	case upper == ".", strings.HasPrefix(upper, "IPM.NOTE."), upper == "IPM.", strings.HasPrefix(upper, "IPM.POST."), isReport(class):
 	default:
 		m.lose(place, "an item of class %s: its text and attachments are written, and no other of its properties", class)

@@ -17,6 +17,10 @@ type attached struct {
 	report bool // it says for programs what a report says
 	inline bool
 	entity *mailPart
+
+	instance bool // it is an instance of a series that differs
+	charset  string
+	open     func() (io.Reader, error) // of a file by value
 }
 
 // Methods of attachments besides (MS-OXCMSG 2.2.2.9).
@@ -80,7 +84,11 @@ func (m *mailWriter) attachment(a *item, n int, place string, depth int, t *text
 	data, object := a.entries[pidTagAttachDataBinary], a.entries[pidTagAttachDataObject]
 	if e := a.embedded(); e != nil {
 		if depth < maxNesting {
-			return m.nested(a, e, either(display, f.name), place, depth)
+			f, err := m.nested(a, e, either(display, f.name), place, depth)
+			if err == nil {
+				f.instance = a.isInstance()
+			}
+			return f, err
 		}
 		m.lose(place, "an attached message is a compound file: it is nested deeper than %d", maxNesting)
 	}
@@ -96,6 +104,7 @@ func (m *mailWriter) attachment(a *item, n int, place string, depth int, t *text
 			return nil, fmt.Errorf("%q: %w", f.name, err)
 		}
 		open = func() (io.Reader, error) { return data.Open() }
+		f.open, f.charset = open, a.line(pidTagTextAttachmentCharset)
 		if bytes.Equal(a.bytes(pidTagAttachEncoding, 64), macBinaryOID) {
 			m.lose(place, "%q is in MacBinary: the file of a Macintosh with what belongs to it", f.name)
 			f.mime = "application/macbinary"

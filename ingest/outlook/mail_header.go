@@ -349,7 +349,11 @@ func (m *mailWriter) fields(it *item, place string, all bool) (out []field, err 
 		words("Sensitivity", []string{"Personal", "Private", "Company-Confidential"}[v-1])
 	}
 	if t := it.named(pidNameKeywords); t != 0 {
-		words("Keywords", strings.Join(it.lines(t), ", "))
+		list := it.lines(t)
+		comma := slices.ContainsFunc(list, func(s string) bool { return strings.Contains(s, ",") })
+		if !comma || methodOf(it) == "" { // else the calendar has them
+			words("Keywords", strings.Join(list, ", "))
+		}
 	}
 	if !all {
 		return out, nil

@@ -432,7 +432,7 @@ func widen(to, p []byte) int {
 	i := 0
 	for ; i+8 <= n; i += 8 {
 		v := le.Uint64(p[i:])
-		if (v|v-blanks)&high != 0 { // one is not below 0x80, or one below the blank
+		if (v|(v-blanks))&high != 0 { // one is not below 0x80, or one below the blank
 			break
 		}
 		le.PutUint64(to[2*i:], spread(uint32(v)))

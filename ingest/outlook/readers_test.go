@@ -23,7 +23,22 @@ import (
 
 	"postroom/ingest/outlook"
 	"postroom/ingest/outlook/cfb"
+	"postroom/internal/corpus"
 )
+
+// everyMail returns the mail of all fixtures, some that is generated, and what
+// there is of others.
+func everyMail(t *testing.T) (all []corpus.Mail) {
+	all = slices.DeleteFunc(ownMail(t), func(m corpus.Mail) bool { return unread[m.Name] })
+	for _, a := range corpus.Read(t) {
+		all = append(all, a.Mail...)
+	}
+	return all
+}
+
+// unread is mail of which other programs cannot read the file: with an object of OLE,
+// and with a property of several values of 64 bits.
+var unread = map[string]bool{"outlook/2.2.3.8-tnef-message": true, "outlook/2.2.3.8-tnef": true}
 
 // told is what a reader finds in a message.
 type told struct {

@@ -1,4 +1,5 @@
-// Package ical reads iCalendar (RFC 5545) as it is found in mail, however broken.
+// Package ical reads iCalendar (RFC 5545) as it is found in mail, however broken, and
+// writes it.
 //
 // It refuses nothing: what is no content line is passed over, and Notes say so.
 package ical
