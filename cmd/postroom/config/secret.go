@@ -52,7 +52,8 @@ func (l *loader) secret(name string) (string, error) {
 	case errors.Is(err, vault.ErrUnknown):
 		return "", fmt.Errorf("no secret %s is kept; set it: %s", name, l.command("secret set "+name))
 	case errors.As(err, &unreadable):
-		return "", fmt.Errorf("the secret %s cannot be read: %w; set it again: %s", name, unreadable, l.command("secret set "+name))
+		// Without the value of state_dir.
+		return "", fmt.Errorf("the secret %s cannot be read: vault/%s in state_dir: %s; set it again: %s", name, filepath.Base(unreadable.Path), unreadable.Reason, l.command("secret set "+name))
 	case err != nil:
 		return "", fmt.Errorf("the secret %s cannot be read: %w; allowed: to run as the user of the service, or as an administrator", name, reason(err))
 	}
