@@ -127,14 +127,14 @@ sources:
 	}
 
 	wants := []*config.Source{{
-		Position: at(27), Name: "Orders", Type: "imap", Enabled: true, Credentials: credentials,
+		Position: at(27), Name: "Orders", Type: "imap", Enabled: true, Credentials: credentials, Entra: "corp",
 		PollInterval: 36 * time.Hour, Format: "eml", AfterFiling: "move", Duplicates: "skip",
 		Document: config.DocumentRules{Class: "Letter", Title: "{subject}", Permissions: "All"},
 		Options: &imap.Options{
 			Server: "imap.example.com", TLS: "implicit", Folders: []string{"Inbox"}, FiledFolder: "Done", Watch: true, Connections: 2,
 		},
 	}, {
-		Position: at(31), Name: "invoices", Type: "imap", Formerly: []string{"old-1", "OLD_2"}, Credentials: corp,
+		Position: at(31), Name: "invoices", Type: "imap", Formerly: []string{"old-1", "OLD_2"}, Credentials: corp, Entra: "corp",
 		Mailbox: "invoices@example.com", PollInterval: 30 * time.Second, Format: "msg",
 		SeparateAttachments: true, KeepOriginal: true, AfterFiling: "delete", Permanent: true, Duplicates: "file",
 		Only: config.Only{
