@@ -533,15 +533,24 @@ const maxNotice = 512
 // readNotice reports whether the body is such a notice, which may be a message that
 // says just that. It returns the body to be read from its beginning.
 func readNotice(body goimap.LiteralReader) (again goimap.LiteralReader, isNotice bool) {
-	// An error comes again.
 	read, err := io.ReadAll(body)
-	return &readAgain{io.MultiReader(bytes.NewReader(read), body), body.Size()}, err == nil && notice.Match(read)
+	return &readAgain{bytes.NewReader(read), err, body.Size()}, err == nil && notice.Match(read)
 }
 
-// readAgain is a literal of which a part was read.
+// readAgain is a literal that was read to its end, or to an error. The client goes
+// on with the connection then, so that it must not be read any more.
 type readAgain struct {
-	io.Reader
+	read *bytes.Reader
+	err  error // of the end; nil if it is io.EOF
 	size int64
+}
+
+func (r *readAgain) Read(p []byte) (int, error) {
+	n, err := r.read.Read(p)
+	if err == io.EOF && r.err != nil {
+		err = r.err
+	}
+	return n, err
 }
 
 func (r *readAgain) Size() int64 { return r.size }
