@@ -120,16 +120,21 @@ func undoing(path string, c *config.Config, s *config.Source) (_ *edit, backup s
 		return nil, "", err
 	}
 	backup = was.name
+	hide := hiding(c, was.config)
+	var spans []yamledit.Span
 	text, err := yamledit.Parse(e.old)
 	if err == nil {
-		err = text.Replace(s.Position.Line, s.Position.Column, was.text)
+		var m *yamledit.Mapping
+		if m, err = text.Mapping(s.Position.Line, s.Position.Column); err == nil {
+			spans = m.Shown(hide)
+			err = text.Replace(s.Position.Line, s.Position.Column, was.mapping, hide)
+		}
 	}
 	if err == nil {
 		e.new, err = text.Bytes()
 	}
 	if err == nil {
-		e.diff, err = text.Diff(e.file, func(int) bool { return false })
-		e.diff = maskSecrets(e.diff)
+		e.diff, err = text.Diff(e.file, spans)
 	}
 	if err != nil {
 		return nil, "", fmt.Errorf("%s: %w; put the source back by hand, from %s", s.Position, err, backup)
@@ -149,11 +154,11 @@ func undoing(path string, c *config.Config, s *config.Source) (_ *edit, backup s
 
 // backedUp is a backup with the source that it was made for.
 type backedUp struct {
-	name   string
-	data   []byte
-	text   string // of the source
-	config *config.Config
-	source *config.Source
+	name    string
+	data    []byte
+	mapping *yamledit.Mapping // the source
+	config  *config.Config
+	source  *config.Source
 }
 
 // becomes reports whether the file is what the backup became when the source was
@@ -206,11 +211,9 @@ func newestBackup(path, shown, file, source string) (*backedUp, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", b.name, err)
 		}
-		m, err := text.Mapping(b.source.Position.Line, b.source.Position.Column)
-		if err != nil {
+		if b.mapping, err = text.Mapping(b.source.Position.Line, b.source.Position.Column); err != nil {
 			return nil, fmt.Errorf("%s: %w", b.name, err)
 		}
-		b.text = m.String()
 		return b, nil
 	}
 	return nil, fmt.Errorf("there is no backup %s%s…-%s that can be read and has the source as one of type pop3 or imap", file, backupMark, source)

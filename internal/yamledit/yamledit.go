@@ -48,10 +48,11 @@ type place struct {
 	at, line, column int
 }
 
-// change puts text in the place of the bytes from start to end.
+// change puts text in the place of the bytes from start to end. Shown is the text as
+// a diff shows it.
 type change struct {
-	start, end int
-	text       string
+	start, end  int
+	text, shown string
 }
 
 // Parse reads a file in UTF-8, with the line ends LF or CR LF. Errors wrap
@@ -193,7 +194,7 @@ func (t *Text) end(i int) int {
 
 // change notes a change.
 func (t *Text) change(start, end int, text string) {
-	t.changes = append(t.changes, change{start, end, text})
+	t.changes = append(t.changes, change{start, end, text, text})
 }
 
 // Bytes returns the file with the changes. The error wraps [ErrLayout] if two of
@@ -694,12 +695,6 @@ func (m *Mapping) InsertList(before, key string, item []Pair) error {
 	return nil
 }
 
-// Lines returns the first and the last line of the mapping, which count from 1.
-func (m *Mapping) Lines() (first, last int) {
-	end := m.entries[len(m.entries)-1]
-	return m.text.line(m.entries[0].start) + 1, m.text.line(max(end.end-1, end.start)) + 1
-}
-
 // span is from the first key to the end of the line of the last value; in flow style
 // from brace to brace.
 func (m *Mapping) span() (start, end int) {
@@ -719,21 +714,15 @@ func (m *Mapping) span() (start, end int) {
 	return start, t.lineEnd(t.line(max(end-1, start)))
 }
 
-// String returns the mapping as it is written, from its first key to the end of its
-// last line; in flow style from brace to brace.
-func (m *Mapping) String() string {
-	start, end := m.span()
-	return string(m.text.data[start:end])
-}
-
-// Replace puts a mapping, as [Mapping.String] returned it of a file in the same
-// layout, in the place of the one at a line and column.
-func (t *Text) Replace(line, column int, by string) error {
+// Replace puts a mapping of a file in the same layout in the place of the one at a
+// line and column. A diff shows what [Mapping.Shown] returns of it.
+func (t *Text) Replace(line, column int, by *Mapping, hide func(key, text string) bool) error {
 	m, err := t.Mapping(line, column)
 	if err != nil {
 		return err
 	}
 	start, end := m.span()
-	t.change(start, end, by)
+	from, to := by.span()
+	t.changes = append(t.changes, change{start, end, string(by.text.data[from:to]), by.text.render(from, to, by.Shown(hide))})
 	return nil
 }
