@@ -339,6 +339,7 @@ func (e *edit) check(c *config.Config, s *config.Source, n newSource) error {
 	}
 	old := *s
 	got.Type, got.Mailbox, got.Credentials, got.Options = old.Type, old.Mailbox, old.Credentials, old.Options
+	got.Entra = old.Entra // what is advised
 	if !same(reflect.ValueOf(old), reflect.ValueOf(got)) {
 		return errors.New("other keys of it would change too")
 	}
