@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -375,7 +376,11 @@ func planMigration(ctx context.Context, path string, c *config.Config, s *config
 	if !ok {
 		return p, nil
 	}
-	if n.folders, err = p.mapFolders(s, oldFolders(ctx, s, p), there); err != nil {
+	old := oldFolders(ctx, s, p)
+	if n.folders, err = p.mapFolders(s, old, there); err != nil {
+		return nil, failed(err)
+	}
+	if err := p.lostPatterns(ctx, s, old, there, past); err != nil {
 		return nil, failed(err)
 	}
 	if e, err = editSource(path, c, s, n); err != nil {
@@ -535,6 +540,136 @@ func (p *migratePlan) mapFolders(s *config.Source, old, there []sources.FolderIn
 	return changed, nil
 }
 
+// lostPatterns finds the wildcards that select nothing in Exchange Online, and did
+// on the old server, or documents were filed of what they selected.
+func (p *migratePlan) lostPatterns(ctx context.Context, s *config.Source, old, there []sources.FolderInfo, past *pastLedger) error {
+	was := sources.Selection{}
+	for _, key := range folderKeys() {
+		for _, value := range folderValues(s, key) {
+			pattern, err := sources.ParsePattern(value)
+			if err != nil {
+				return fmt.Errorf("source %s: %s: %w", s.Name, key, err)
+			}
+			path, literal := pattern.Literal()
+			switch {
+			case key == "exclude_folders":
+				was.Exclude = append(was.Exclude, pattern)
+			case key != "folders" && literal:
+				was.Never = append(was.Never, path)
+			}
+		}
+	}
+	folders := migrate.NewFolders(old, there)
+	var filed []string // the folders that documents were filed from
+	for i := range p.Folders {
+		row := &p.Folders[i]
+		if row.Key != "folders" || s.Type != "imap" {
+			continue
+		}
+		pattern, err := sources.ParsePattern(row.Old)
+		if err != nil {
+			return err
+		}
+		if _, literal := pattern.Literal(); literal {
+			continue
+		}
+		if row.How != migrate.Missing {
+			fresh, err := sources.ParsePattern(row.New)
+			if err != nil {
+				return err
+			}
+			if chosen, _ := (sources.Selection{Include: []sources.Pattern{fresh}}).Choose(there); len(chosen) > 0 {
+				continue
+			}
+		}
+		var selected []string
+		was.Include = []sources.Pattern{pattern}
+		chosen, _ := was.Choose(old)
+		for _, f := range chosen {
+			selected = append(selected, f.Path)
+		}
+		if filed == nil {
+			if filed, err = filedFrom(ctx, past, s.Name); err != nil {
+				return err
+			}
+		}
+		for _, name := range filed {
+			if path, err := sources.ParsePath(name); err == nil && pattern.Match(path) && !slices.Contains(selected, name) {
+				selected = append(selected, name)
+			}
+		}
+		if len(selected) == 0 {
+			continue // as before
+		}
+		near := row.Nearest
+		for _, name := range selected {
+			value, err := sources.InConfiguration(name)
+			if err != nil {
+				continue
+			}
+			c, err := folders.Pattern(value)
+			if err != nil {
+				return err
+			}
+			likely := c.Nearest
+			if c.How != migrate.Missing {
+				likely = []string{c.New}
+			}
+			for _, name := range likely {
+				if !slices.Contains(near, name) && len(near) < 3 {
+					near = append(near, name)
+				}
+			}
+		}
+		row.New, row.How, row.Nearest = "", migrate.Missing, near
+		p.lost(row.Old, selected, near)
+	}
+	return nil
+}
+
+// filedFrom returns the folders that documents of the source were filed from, as the
+// ledger knows them.
+func filedFrom(ctx context.Context, l *pastLedger, source string) ([]string, error) {
+	met := make(map[string]bool)
+	for e, err := range l.Entries(ctx, ledger.Query{Source: source}) {
+		if err != nil {
+			return nil, fmt.Errorf("read entries of source %s: %w", source, err)
+		}
+		if e.DocumentID != "" && e.FolderPath != "" {
+			met[e.FolderPath] = true
+		}
+	}
+	return append([]string{}, slices.Sorted(maps.Keys(met))...), nil // not nil: it is known
+}
+
+// lost notes that a wildcard selects nothing any more.
+func (p *migratePlan) lost(value string, selected, near []string) {
+	names := make([]string, 0, 4)
+	for i, name := range selected {
+		if i == 3 {
+			names = append(names, fmt.Sprintf("%d more", len(selected)-i))
+			break
+		}
+		names = append(names, sources.YAML(name))
+	}
+	p.Problems = append(p.Problems, migrateProblem{
+		Problem: fmt.Sprintf("%s in folders selects no folder of the mailbox %s, and selected %s before the move", value, p.Mailbox, strings.Join(names, ", ")),
+		Remedy:  "make or move the folders there, or change it in folders, or take it out" + didYouMean(near),
+	})
+}
+
+// didYouMean asks for one of the folders, which are as in a configuration.
+func didYouMean(near []string) string {
+	if len(near) == 0 {
+		return ""
+	}
+	names := make([]string, len(near))
+	for i, name := range near {
+		names[i] = sources.YAML(name)
+	}
+	return "; did you mean " + strings.Join(names, ", or ") + "?"
+}
+
 func literalPath(value string) (sources.Path, bool) {
 	pattern, err := sources.ParsePattern(value)
 	if err != nil {
@@ -545,14 +680,10 @@ func literalPath(value string) (sources.Path, bool) {
 
 // missing notes that a folder has no counterpart.
 func (p *migratePlan) missing(value string, near []string) {
-	remedy := "make the folder there, or take it out of folders"
-	if len(near) > 0 {
-		for i := range near {
-			near[i] = sources.YAML(near[i])
-		}
-		remedy += "; did you mean " + strings.Join(near, ", or ") + "?"
-	}
-	p.Problems = append(p.Problems, migrateProblem{Problem: fmt.Sprintf("folder %s has no counterpart in the mailbox %s", value, p.Mailbox), Remedy: remedy})
+	p.Problems = append(p.Problems, migrateProblem{
+		Problem: fmt.Sprintf("folder %s has no counterpart in the mailbox %s", value, p.Mailbox),
+		Remedy:  "make the folder there, or take it out of folders" + didYouMean(near),
+	})
 }
 
 // compare holds the messages of the mailbox against what has been filed.
@@ -567,8 +698,15 @@ func (p *migratePlan) compare(ctx context.Context, s *config.Source, l *pastLedg
 		return failed(explained(err))
 	}
 	folders, err := src.Folders(ctx)
-	if err != nil && len(p.Problems) == 0 {
+	switch {
+	case len(p.Problems) > 0:
+	case err != nil:
 		p.problem(err)
+	case len(folders) == 0:
+		p.Problems = append(p.Problems, migrateProblem{
+			Problem: "no folder of the mailbox " + p.Mailbox + " would be read",
+			Remedy:  "name folders that are there in folders, or take them out of exclude_folders; postroom folders shows the tree of a source",
+		})
 	}
 	box := mailbox(s, zap.NewNop())
 	var comparing error

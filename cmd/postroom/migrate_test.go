@@ -371,6 +371,45 @@ func TestMigrateProblems(t *testing.T) {
 	}
 }
 
+// TestMigrateLostFolders: a wildcard that selects nothing any more is to be seen to
+// first, also when the old server is gone.
+func TestMigrateLostFolders(t *testing.T) {
+	m := newMove(t, graphtest.Options{Seed: 34}, "folders: [Inbox, 'Legacy/**', 'Orders 20*', 'Never/**']")
+	m.folder("Legacy")
+	m.folder("Legacy/A")
+	m.folder("Orders 2025")
+	m.deliver("Orders 2025", letter(1))
+	if s := m.once(); s.Filed != 1 || s.Error != "" {
+		t.Fatalf("%+v", s)
+	}
+	m.box.CreateFolder("inbox/Order 2025")
+	p, r := m.plan("--write")
+	if r.status != exitFailed || p.Ready || p.Written || len(p.Problems) != 2 {
+		t.Fatalf("status %d: %+v", r.status, p.Problems)
+	}
+	contains(t, p.Problems[0].Problem, "Legacy/** in folders selects no folder of the mailbox office@contoso.example, and selected Legacy/A before")
+	contains(t, p.Problems[1].Problem+p.Problems[1].Remedy, "Orders 20* in folders selects no folder", "did you mean Inbox/Order 2025?")
+	file := filepath.Join(m.dir, "config.yaml")
+	change := func(old, new string) {
+		t.Helper()
+		if !strings.Contains(m.text, old) {
+			t.Fatalf("no %q", old)
+		}
+		m.text = strings.Replace(m.text, old, new, 1)
+		if err := os.WriteFile(file, []byte(m.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	change("server: "+m.server.IMAPS(), "server: 127.0.0.1:1")
+	if p, _ := m.plan("--write"); p.Ready || len(p.Problems) != 1 || !strings.Contains(p.Problems[0].Problem, "selected Orders 2025 before") {
+		t.Errorf("without the old server: %+v", p.Problems)
+	}
+	change("[Inbox, 'Legacy/**', 'Orders 20*', 'Never/**']", "['Never/**']")
+	if p, _ := m.plan("--write"); p.Ready || p.Written || len(p.Problems) != 1 || !strings.Contains(p.Problems[0].Problem, "no folder of the mailbox office@contoso.example would be read") {
+		t.Errorf("without any folder: %+v", p.Problems)
+	}
+}
+
 // TestMigrateEdit: wherever it is cut short, the file is as it was or as it will be,
 // and a source in a file of its own is changed there, with credentials that were
 // missing.
