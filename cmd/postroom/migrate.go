@@ -359,7 +359,14 @@ func (p *migratePlan) problem(err error) {
 func planMigration(ctx context.Context, path string, c *config.Config, s *config.Source, o migrateOptions, past *pastLedger) (p *migratePlan, err error) {
 	n := newSource{mailbox: o.mailbox, credentials: o.credentials}
 	if own, err := mailboxOf(s); n.mailbox == "" && err != nil {
-		return nil, err
+		if !o.all {
+			return nil, usage("%w: name the mailbox with --mailbox ADDRESS", err)
+		}
+		p = newPlan(s, n)
+		p.Problems = append(p.Problems, migrateProblem{
+			Problem: err.Error(), Remedy: fmt.Sprintf("put mailbox: ADDRESS into the source, or use --source %s --mailbox ADDRESS", s.Name),
+		})
+		return p, nil
 	} else if n.mailbox == "" || o.all && err == nil {
 		n.mailbox = own
 	}
@@ -402,7 +409,7 @@ func mailboxOf(s *config.Source) (string, error) {
 			return address, nil
 		}
 	}
-	return "", usage("source %s says no address: name the mailbox with --mailbox ADDRESS", s.Name)
+	return "", fmt.Errorf("source %s says no address", s.Name)
 }
 
 // openSource opens a source for looking at it.

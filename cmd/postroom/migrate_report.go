@@ -61,7 +61,11 @@ func (r *migrateReport) markdown(b *bytes.Buffer) {
 			line("It is in Exchange Online already.")
 			continue
 		}
-		line("From %s to the mailbox %s, with credentials %s, in %s.\n", p.From, cell(p.Mailbox), cell(p.Credentials), cell(p.File))
+		if p.Mailbox == "" {
+			line("From %s to a mailbox that is not known.\n", p.From)
+		} else {
+			line("From %s to the mailbox %s, with credentials %s, in %s.\n", p.From, cell(p.Mailbox), cell(p.Credentials), cell(p.File))
+		}
 		if p.Written {
 			line("Written; the file as it was: %s\n", cell(p.Backup))
 		}
@@ -110,6 +114,9 @@ func (r *migrateReport) markdown(b *bytes.Buffer) {
 		}
 		for _, note := range p.Notes {
 			line("- %s", cell(note))
+		}
+		if p.Diff == "" {
+			continue
 		}
 		line("\n### Change\n\n```diff\n%s```", p.Diff)
 	}

@@ -355,7 +355,6 @@ func TestMigrateProblems(t *testing.T) {
 		{[]string{"migrate", "--source", "office", "--credentials", "office"}, "Exchange Online needs type entra"},
 		{[]string{"migrate", "--source", "office", "--credentials", "contoso"}, "name the mailbox with --mailbox"},
 		{[]string{"migrate", "--source", "office", "--credentials", "fabrikam-2"}, "set FABRIKAM_2_TENANT_ID, FABRIKAM_2_CLIENT_ID, FABRIKAM_2_SECRET"},
-		{[]string{"migrate", "--all", "--credentials", "contoso"}, "name the mailbox with --mailbox"},
 		{[]string{"migrate", "--source", "office", "--credentials", "contoso", "--report", "x.txt"}, "allowed: .md, .json"},
 		{[]string{"migrate", "--undo", "office", "--write"}, "goes with no other option"},
 	} {
@@ -364,6 +363,15 @@ func TestMigrateProblems(t *testing.T) {
 		}
 	}
 	if r := m.run("migrate", "--all", "--mailbox", "office@contoso.example", "--credentials", "contoso"); r.status != exitFailed || !strings.Contains(r.out, "source office: from imap") {
+		t.Errorf("%+v", r)
+	}
+	second := strings.Replace(m.text[strings.Index(m.text, "  - name: office      #"):], "name: office ", "name: second\n    mailbox: office@contoso.example ", 1)
+	if err := os.WriteFile(filepath.Join(m.dir, "config.yaml"), []byte(m.text+second), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r = m.run("migrate", "--all", "--credentials", "contoso")
+	contains(t, r.out, "TO BE DONE FIRST: source office says no address\n  what to do: put mailbox: ADDRESS into the source, or use --source office --mailbox ADDRESS", "source second: from imap to the mailbox office@contoso.example")
+	if r.status != exitFailed {
 		t.Errorf("%+v", r)
 	}
 	if r := m.run("migrate", "--undo", "office"); r.status != exitOK || !strings.Contains(r.out, "nothing to undo") {
