@@ -89,6 +89,9 @@ func migrateSources(cmd *cobra.Command, o migrateOptions) error {
 	if err != nil {
 		return err
 	}
+	if err := checkReportPlace(o.report); err != nil {
+		return err
+	}
 	past, err := openPast(cmd.Context(), c)
 	if err != nil {
 		return err

@@ -342,6 +342,11 @@ func TestMigrateProblems(t *testing.T) {
 	if p, _ := m.plan("--write"); len(p.Problems) != 1 || p.Problems[0].Missing != "Mail.ReadWrite" || p.Problems[0].Remedy == "" || p.Written {
 		t.Errorf("%+v", p.Problems)
 	}
+	nowhere := filepath.Join(t.TempDir(), "no", "x.md")
+	if r := m.run("migrate", "--source", "office", "--mailbox", "office@contoso.example", "--credentials", "contoso", "--write", "--report", nowhere); r.status != exitFailed || r.out != "" ||
+		!strings.Contains(r.err, "report "+nowhere+" cannot be written: no such file or directory: make the folder "+filepath.Dir(nowhere)+", or name another FILE") {
+		t.Errorf("%+v", r)
+	}
 	if after := m.state(); !maps.Equal(before, after) {
 		t.Error("something was written")
 	}
