@@ -146,7 +146,7 @@ func migrateSource(cmd *cobra.Command, s *settings, name string, o migrateOption
 	}
 	p, err := planMigration(cmd.Context(), s.config, c, source, o, past)
 	if err == nil && o.write && p.Ready {
-		err = p.writePlan(s.config)
+		p.writePlan(s.config)
 	}
 	return p, err
 }

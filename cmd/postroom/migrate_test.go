@@ -526,6 +526,35 @@ func TestMigrateEdit(t *testing.T) {
 	}
 }
 
+// TestMigrateNotWritten: what keeps a change from being written is a problem of the
+// plan, which is there nevertheless, and nothing is left beside the file.
+func TestMigrateNotWritten(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, strings.Repeat("a", 215)+".yaml") // no name is left for a backup in the making
+	const text = "version: 1\nrepository: {type: filesystem, path: ./d}\ncredentials:\n- {name: old, type: password, username: u, password: '" + marker + "'}\n- {name: new, type: entra, tenant_id: contoso.example, client_id: 22222222-2222-2222-2222-222222222222, client_secret: '" + marker + "'}\nsources: [{name: a, type: imap, credentials: old, server: s.example}]\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Load(path, configDrivers())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := newSource{mailbox: "a@x.example", credentials: "new"}
+	p := newPlan(c.Sources[0], n)
+	if p.edit, err = editSource(path, c, c.Sources[0], n); err != nil {
+		t.Fatal(err)
+	}
+	p.Ready = true
+	p.writePlan(path)
+	if p.Ready || p.Written || len(p.Problems) != 1 {
+		t.Fatalf("%+v", p)
+	}
+	contains(t, p.Problems[0].Problem, "source a: the backup beside "+path+" cannot be written: ", ": see to the folder "+dir+"; nothing was changed")
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
 // TestMigrateSecrets: however a secret is written, no plan shows it.
 func TestMigrateSecrets(t *testing.T) {
 	for key, value := range map[string]string{"NEW_TENANT_ID": "contoso.example", "NEW_CLIENT_ID": "22222222-2222-2222-2222-222222222222", "NEW_SECRET": "x", "EDGE": "e"} {
