@@ -212,27 +212,30 @@ func checkMigrateCredentials(c *config.Config, name string) error {
 	return nil
 }
 
-// pastLedger is a copy of the ledger, which is in a folder of its own.
+// pastLedger is a copy of the ledger, which is in a room of its own.
 type pastLedger struct {
 	ledger.Ledger
-	dir string
+	room *room
 }
+
+// pastPrefix begins the name of the room of a copy.
+const pastPrefix = "postroom-migrate-"
 
 // openPast copies the ledger, as it is read for long; beside a daemon or without
 // one.
 func openPast(ctx context.Context, c *config.Config) (_ *pastLedger, err error) {
-	dir, err := os.MkdirTemp("", "postroom-migrate-")
+	room, err := openRoomNamed(os.TempDir(), pastPrefix)
 	if err != nil {
 		return nil, failed(explained((&sources.Error{Err: err}).WithRemedy("a plan is made with a copy of the ledger: set TMPDIR to a folder with room for it")))
 	}
-	p := &pastLedger{dir: dir}
+	p := &pastLedger{room: room}
 	defer func() {
 		if err != nil {
 			p.close()
 		}
 	}()
 	at := place{key: "ledger", path: ledgerPath(c)}
-	copied := filepath.Join(dir, "postroom.db")
+	copied := filepath.Join(room.path, "postroom.db")
 	if err := ledger.SnapshotSQLite(ctx, at.path, copied); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, failed(explained(at.explain(err)))
 	}
@@ -243,12 +246,12 @@ func openPast(ctx context.Context, c *config.Config) (_ *pastLedger, err error) 
 }
 
 // close removes the copy. What cannot be removed is in the folder of temporary
-// files, and no harm.
+// files, and is removed by the next run.
 func (p *pastLedger) close() {
 	if p.Ledger != nil {
 		_ = p.Ledger.Close()
 	}
-	_ = os.RemoveAll(p.dir)
+	_ = p.room.close()
 }
 
 // migrateReport is what migrate prints as JSON.

@@ -347,6 +347,28 @@ func TestMigrateProblems(t *testing.T) {
 		!strings.Contains(r.err, "report "+nowhere+" cannot be written: no such file or directory: make the folder "+filepath.Dir(nowhere)+", or name another FILE") {
 		t.Errorf("%+v", r)
 	}
+	// A copy of the ledger that one which was killed has left; another one is in use.
+	tmp := t.TempDir()
+	t.Setenv("TMPDIR", tmp)
+	if err := os.Mkdir(filepath.Join(tmp, pastPrefix+"1"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{roomLock, "postroom.db"} {
+		if err := os.WriteFile(filepath.Join(tmp, pastPrefix+"1", name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	busy, err := openRoomNamed(tmp, pastPrefix+"busy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.plan()
+	if left, err := os.ReadDir(tmp); err != nil || len(left) != 1 || left[0].Name() != filepath.Base(busy.path) {
+		t.Errorf("left: %v, %v", left, err)
+	}
+	if err := busy.close(); err != nil {
+		t.Fatal(err)
+	}
 	if after := m.state(); !maps.Equal(before, after) {
 		t.Error("something was written")
 	}
