@@ -632,6 +632,9 @@ func TestMigrateSecrets(t *testing.T) {
 				t.Errorf("a secret is shown:\n%s", s)
 			}
 			contains(t, e.diff, "exchange", "imap", "${env:NEW_SECRET}", "…")
+			if name == "json" && !json.Valid(e.new) {
+				t.Errorf("JSON becomes\n%s", e.new)
+			}
 		})
 	}
 }

@@ -221,6 +221,8 @@ func (t *Text) Bytes() ([]byte, error) {
 type Mapping struct {
 	text *Text
 	flow bool
+	// json: its keys are in double quotes, and it may be JSON.
+	json bool
 	// column is that of the keys in block style.
 	column  int
 	entries []entry
@@ -259,7 +261,7 @@ func (t *Text) Mapping(line, column int) (*Mapping, error) {
 }
 
 func (t *Text) mapping(begin int) (*Mapping, error) {
-	m := &Mapping{text: t, column: t.tokens[begin].column}
+	m := &Mapping{text: t, column: t.tokens[begin].column, json: t.isJSON(begin)}
 	var err error
 	if t.tokens[begin].Type == token.MappingStartType {
 		m.flow = true
@@ -410,6 +412,7 @@ func (m *Mapping) Set(key, value string) error {
 		return fmt.Errorf("%w: no key %s", ErrLayout, key)
 	}
 	e := m.entries[i]
+	value = written(value, m.json)
 	if e.first < 0 {
 		m.text.change(e.end, e.end, " "+value)
 		return nil
@@ -449,7 +452,7 @@ func (m *Mapping) SetItem(key string, item int, value string) error {
 			}
 		}
 		if n == item && next && scalar(tk.Token) {
-			t.change(tk.at, t.end(at), value)
+			t.change(tk.at, t.end(at), written(value, m.json))
 			return nil
 		}
 		next = false
@@ -475,7 +478,7 @@ func (m *Mapping) Insert(after, key, value string) error {
 	}
 	t, end := m.text, m.entries[i].end
 	if m.flow {
-		t.change(end, end, ", "+key+": "+value)
+		t.change(end, end, ", "+written(key, m.json)+": "+written(value, m.json))
 		return nil
 	}
 	line := t.line(max(end-1, m.entries[i].start))
@@ -504,6 +507,15 @@ func (m *Mapping) Remove(keys ...string) error {
 
 func (m *Mapping) removeFlow(keys []string) error {
 	t := m.text
+	// comma is the offset behind the comma after an offset, or -1 if none follows.
+	comma := func(at int) int {
+		next := slices.IndexFunc(t.tokens, func(p place) bool { return p.at >= at && p.Type != token.CommentType })
+		if t.tokens[next].Type != token.CollectEntryType {
+			return -1
+		}
+		return t.tokens[next].at + 1
+	}
+	trailing := comma(m.entries[len(m.entries)-1].end) >= 0
 	for i, e := range m.entries {
 		if !e.removed || !slices.Contains(keys, e.key) {
 			continue
@@ -519,13 +531,13 @@ func (m *Mapping) removeFlow(keys []string) error {
 		if gap := t.data[before.end:e.start]; bytes.IndexByte(gap, '#') < 0 {
 			begin = before.end + len(bytes.TrimRight(gap, " \t\r\n"))
 		}
-		if next := slices.IndexFunc(t.tokens, func(p place) bool { return p.at >= e.end && p.Type != token.CommentType }); t.tokens[next].Type == token.CollectEntryType {
-			t.change(begin, t.tokens[next].at+1, "")
+		if trailing {
+			t.change(begin, comma(e.end), "")
 			continue
 		}
 		// With the comma before it.
-		comma := slices.IndexFunc(t.tokens, func(p place) bool { return p.at >= before.end && p.Type == token.CollectEntryType })
-		t.change(t.tokens[comma].at, t.tokens[comma].at+1, "")
+		behind := comma(before.end)
+		t.change(behind-1, behind, "")
 		t.change(begin, e.end, "")
 	}
 	return nil
@@ -617,7 +629,7 @@ func (m *Mapping) AppendTo(key string, item []Pair) error {
 		for t.tokens[last].Type == token.CommentType {
 			last--
 		}
-		at, text := t.end(last), flowItem(item)
+		at, text := t.end(last), flowItem(item, m.json || t.isJSON(e.first+1))
 		switch {
 		case last == e.first:
 		case t.tokens[last].Type == token.CollectEntryType:
@@ -644,13 +656,41 @@ func (t *Text) index(at int) int {
 	return slices.IndexFunc(t.tokens, func(p place) bool { return p.at == at })
 }
 
+// isJSON reports whether the token of the index begins a mapping in flow style whose
+// first key is in double quotes.
+func (t *Text) isJSON(i int) bool {
+	return i+1 < len(t.tokens) && t.tokens[i].Type == token.MappingStartType && t.tokens[i+1].Type == token.DoubleQuoteType
+}
+
+// written returns a string that is written in YAML as it is, or in JSON.
+func written(value string, json bool) string {
+	tokens := lexer.Tokenize(value)
+	if !json || len(tokens) != 1 || tokens[0].Type == token.DoubleQuoteType {
+		return value
+	}
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range tokens[0].Value {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r < ' ':
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String() + `"`
+}
+
 // Pair is a key with its value, written in YAML.
 type Pair struct{ Key, Value string }
 
-func flowItem(item []Pair) string {
+func flowItem(item []Pair, json bool) string {
 	parts := make([]string, len(item))
 	for i, p := range item {
-		parts[i] = p.Key + ": " + p.Value
+		parts[i] = written(p.Key, json) + ": " + written(p.Value, json)
 	}
 	return "{" + strings.Join(parts, ", ") + "}"
 }
@@ -676,7 +716,7 @@ func (m *Mapping) InsertList(before, key string, item []Pair) error {
 	}
 	t, e := m.text, m.entries[i]
 	if m.flow {
-		t.change(e.start, e.start, key+": ["+flowItem(item)+"], ")
+		t.change(e.start, e.start, written(key, m.json)+": ["+flowItem(item, m.json)+"], ")
 		return nil
 	}
 	line := t.line(e.start)

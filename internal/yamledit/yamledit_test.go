@@ -98,7 +98,7 @@ func TestMapping(t *testing.T) {
 		},
 		"JSON": {
 			"{\"sources\": [«{\"type\":\"imap\",\"server\":\"s\",\"credentials\":\"x\"}]}",
-			"{\"sources\": [{\"type\":exchange,\"credentials\":contoso, mailbox: a@b.c}]}",
+			"{\"sources\": [{\"type\":\"exchange\",\"credentials\":\"contoso\", \"mailbox\": \"a@b.c\"}]}",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -165,6 +165,30 @@ func TestRefused(t *testing.T) {
 		if !errors.Is(err, yamledit.ErrLayout) {
 			t.Errorf("%q: %v", text, err)
 		}
+	}
+}
+
+// TestFlow: a mapping that ends in keys which are removed has no comma left behind,
+// unless it had one, and JSON stays JSON.
+func TestFlow(t *testing.T) {
+	for text, want := range map[string]string{
+		"- «{name: a, type: imap, credentials: x, server: s, tls: t}\n":                "- {name: a, type: exchange, credentials: contoso, mailbox: a@b.c}\n",
+		"- «{name: a, type: imap, credentials: x, server: s, tls: t, }\n":              "- {name: a, type: exchange, credentials: contoso, mailbox: a@b.c, }\n",
+		"- «{name: a, type: imap, credentials: x, server: s, watch: [a, b], tls: t}":   "- {name: a, type: exchange, credentials: contoso, mailbox: a@b.c}",
+		"- «{type: imap, credentials: x, # c\n   server: s, # s\n   tls: t # t\n  }\n": "- {type: exchange, credentials: contoso, mailbox: a@b.c # c\n    # s\n    # t\n  }\n",
+		`[«{"type":"imap","credentials":"x","server":"s","tls":"t"}]`:                  `[{"type":"exchange","credentials":"contoso", "mailbox": "a@b.c"}]`,
+		`{"sources": [«{"type":"imap","server":"s","credentials":"x"}]}`:               `{"sources": [{"type":"exchange","credentials":"contoso", "mailbox": "a@b.c"}]}`,
+	} {
+		if got, _ := edited(t, text, toExchange); got != want {
+			t.Errorf("%s\nbecomes\n%s\nwant\n%s", text, got, want)
+		}
+	}
+	const list = `«{"version": 1, "credentials": [{"name": "x"}], "sources": ["a"]}`
+	got, _ := edited(t, list, func(_ *yamledit.Text, m *yamledit.Mapping) error {
+		return errors.Join(m.AppendTo("credentials", []yamledit.Pair{{"name", "'y \"*\\'"}}), m.InsertList("sources", "more", []yamledit.Pair{{"secret", `"${env:A}"`}}), m.SetItem("sources", 0, "'b'"))
+	})
+	if want := `{"version": 1, "credentials": [{"name": "x"}, {"name": "y \"*\\"}], "more": [{"secret": "${env:A}"}], "sources": ["b"]}`; got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
 
