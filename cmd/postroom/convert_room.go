@@ -29,10 +29,13 @@ type room struct {
 
 // openRoom makes a room in the folder, and removes those that processes which
 // were killed have left there.
-func openRoom(at string) (*room, error) {
-	sweepRooms(at)
+func openRoom(at string) (*room, error) { return openRoomNamed(at, roomPrefix) }
+
+// openRoomNamed is openRoom for rooms whose names begin otherwise.
+func openRoomNamed(at, prefix string) (*room, error) {
+	sweepRooms(at, prefix)
 	for {
-		path, err := os.MkdirTemp(at, roomPrefix)
+		path, err := os.MkdirTemp(at, prefix)
 		if err != nil {
 			return nil, err
 		}
@@ -67,13 +70,13 @@ func (r *room) close() error {
 // sweepRooms removes the rooms in the folder that nobody uses any more: of these
 // the lock can be had, or they are empty. Others, and what is left of one that
 // cannot be removed, are no trouble to anybody.
-func sweepRooms(at string) {
+func sweepRooms(at, prefix string) {
 	found, err := os.ReadDir(at)
 	if err != nil {
 		return
 	}
 	for _, e := range found {
-		if !e.IsDir() || !strings.HasPrefix(e.Name(), roomPrefix) {
+		if !e.IsDir() || !strings.HasPrefix(e.Name(), prefix) {
 			continue
 		}
 		path := filepath.Join(at, e.Name())

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -88,6 +89,9 @@ func migrateSources(cmd *cobra.Command, o migrateOptions) error {
 	if err != nil {
 		return err
 	}
+	if err := checkReportPlace(o.report); err != nil {
+		return err
+	}
 	past, err := openPast(cmd.Context(), c)
 	if err != nil {
 		return err
@@ -142,7 +146,7 @@ func migrateSource(cmd *cobra.Command, s *settings, name string, o migrateOption
 	}
 	p, err := planMigration(cmd.Context(), s.config, c, source, o, past)
 	if err == nil && o.write && p.Ready {
-		err = p.writePlan(s.config)
+		p.writePlan(s.config)
 	}
 	return p, err
 }
@@ -208,27 +212,30 @@ func checkMigrateCredentials(c *config.Config, name string) error {
 	return nil
 }
 
-// pastLedger is a copy of the ledger, which is in a folder of its own.
+// pastLedger is a copy of the ledger, which is in a room of its own.
 type pastLedger struct {
 	ledger.Ledger
-	dir string
+	room *room
 }
+
+// pastPrefix begins the name of the room of a copy.
+const pastPrefix = "postroom-migrate-"
 
 // openPast copies the ledger, as it is read for long; beside a daemon or without
 // one.
 func openPast(ctx context.Context, c *config.Config) (_ *pastLedger, err error) {
-	dir, err := os.MkdirTemp("", "postroom-migrate-")
+	room, err := openRoomNamed(os.TempDir(), pastPrefix)
 	if err != nil {
 		return nil, failed(explained((&sources.Error{Err: err}).WithRemedy("a plan is made with a copy of the ledger: set TMPDIR to a folder with room for it")))
 	}
-	p := &pastLedger{dir: dir}
+	p := &pastLedger{room: room}
 	defer func() {
 		if err != nil {
 			p.close()
 		}
 	}()
 	at := place{key: "ledger", path: ledgerPath(c)}
-	copied := filepath.Join(dir, "postroom.db")
+	copied := filepath.Join(room.path, "postroom.db")
 	if err := ledger.SnapshotSQLite(ctx, at.path, copied); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, failed(explained(at.explain(err)))
 	}
@@ -239,12 +246,12 @@ func openPast(ctx context.Context, c *config.Config) (_ *pastLedger, err error) 
 }
 
 // close removes the copy. What cannot be removed is in the folder of temporary
-// files, and no harm.
+// files, and is removed by the next run.
 func (p *pastLedger) close() {
 	if p.Ledger != nil {
 		_ = p.Ledger.Close()
 	}
-	_ = os.RemoveAll(p.dir)
+	_ = p.room.close()
 }
 
 // migrateReport is what migrate prints as JSON.
@@ -358,7 +365,14 @@ func (p *migratePlan) problem(err error) {
 func planMigration(ctx context.Context, path string, c *config.Config, s *config.Source, o migrateOptions, past *pastLedger) (p *migratePlan, err error) {
 	n := newSource{mailbox: o.mailbox, credentials: o.credentials}
 	if own, err := mailboxOf(s); n.mailbox == "" && err != nil {
-		return nil, err
+		if !o.all {
+			return nil, usage("%w: name the mailbox with --mailbox ADDRESS", err)
+		}
+		p = newPlan(s, n)
+		p.Problems = append(p.Problems, migrateProblem{
+			Problem: err.Error(), Remedy: fmt.Sprintf("put mailbox: ADDRESS into the source, or use --source %s --mailbox ADDRESS", s.Name),
+		})
+		return p, nil
 	} else if n.mailbox == "" || o.all && err == nil {
 		n.mailbox = own
 	}
@@ -375,7 +389,11 @@ func planMigration(ctx context.Context, path string, c *config.Config, s *config
 	if !ok {
 		return p, nil
 	}
-	if n.folders, err = p.mapFolders(s, oldFolders(ctx, s, p), there); err != nil {
+	old := oldFolders(ctx, s, p)
+	if n.folders, err = p.mapFolders(s, old, there); err != nil {
+		return nil, failed(err)
+	}
+	if err := p.lostPatterns(ctx, s, old, there, past); err != nil {
 		return nil, failed(err)
 	}
 	if e, err = editSource(path, c, s, n); err != nil {
@@ -397,7 +415,7 @@ func mailboxOf(s *config.Source) (string, error) {
 			return address, nil
 		}
 	}
-	return "", usage("source %s says no address: name the mailbox with --mailbox ADDRESS", s.Name)
+	return "", fmt.Errorf("source %s says no address", s.Name)
 }
 
 // openSource opens a source for looking at it.
@@ -535,6 +553,136 @@ func (p *migratePlan) mapFolders(s *config.Source, old, there []sources.FolderIn
 	return changed, nil
 }
 
+// lostPatterns finds the wildcards that select nothing in Exchange Online, and did
+// on the old server, or documents were filed of what they selected.
+func (p *migratePlan) lostPatterns(ctx context.Context, s *config.Source, old, there []sources.FolderInfo, past *pastLedger) error {
+	was := sources.Selection{}
+	for _, key := range folderKeys() {
+		for _, value := range folderValues(s, key) {
+			pattern, err := sources.ParsePattern(value)
+			if err != nil {
+				return fmt.Errorf("source %s: %s: %w", s.Name, key, err)
+			}
+			path, literal := pattern.Literal()
+			switch {
+			case key == "exclude_folders":
+				was.Exclude = append(was.Exclude, pattern)
+			case key != "folders" && literal:
+				was.Never = append(was.Never, path)
+			}
+		}
+	}
+	folders := migrate.NewFolders(old, there)
+	var filed []string // the folders that documents were filed from
+	for i := range p.Folders {
+		row := &p.Folders[i]
+		if row.Key != "folders" || s.Type != "imap" {
+			continue
+		}
+		pattern, err := sources.ParsePattern(row.Old)
+		if err != nil {
+			return err
+		}
+		if _, literal := pattern.Literal(); literal {
+			continue
+		}
+		if row.How != migrate.Missing {
+			fresh, err := sources.ParsePattern(row.New)
+			if err != nil {
+				return err
+			}
+			if chosen, _ := (sources.Selection{Include: []sources.Pattern{fresh}}).Choose(there); len(chosen) > 0 {
+				continue
+			}
+		}
+		var selected []string
+		was.Include = []sources.Pattern{pattern}
+		chosen, _ := was.Choose(old)
+		for _, f := range chosen {
+			selected = append(selected, f.Path)
+		}
+		if filed == nil {
+			if filed, err = filedFrom(ctx, past, s.Name); err != nil {
+				return err
+			}
+		}
+		for _, name := range filed {
+			if path, err := sources.ParsePath(name); err == nil && pattern.Match(path) && !slices.Contains(selected, name) {
+				selected = append(selected, name)
+			}
+		}
+		if len(selected) == 0 {
+			continue // as before
+		}
+		near := row.Nearest
+		for _, name := range selected {
+			value, err := sources.InConfiguration(name)
+			if err != nil {
+				continue
+			}
+			c, err := folders.Pattern(value)
+			if err != nil {
+				return err
+			}
+			likely := c.Nearest
+			if c.How != migrate.Missing {
+				likely = []string{c.New}
+			}
+			for _, name := range likely {
+				if !slices.Contains(near, name) && len(near) < 3 {
+					near = append(near, name)
+				}
+			}
+		}
+		row.New, row.How, row.Nearest = "", migrate.Missing, near
+		p.lost(row.Old, selected, near)
+	}
+	return nil
+}
+
+// filedFrom returns the folders that documents of the source were filed from, as the
+// ledger knows them.
+func filedFrom(ctx context.Context, l *pastLedger, source string) ([]string, error) {
+	met := make(map[string]bool)
+	for e, err := range l.Entries(ctx, ledger.Query{Source: source}) {
+		if err != nil {
+			return nil, fmt.Errorf("read entries of source %s: %w", source, err)
+		}
+		if e.DocumentID != "" && e.FolderPath != "" {
+			met[e.FolderPath] = true
+		}
+	}
+	return append([]string{}, slices.Sorted(maps.Keys(met))...), nil // not nil: it is known
+}
+
+// lost notes that a wildcard selects nothing any more.
+func (p *migratePlan) lost(value string, selected, near []string) {
+	names := make([]string, 0, 4)
+	for i, name := range selected {
+		if i == 3 {
+			names = append(names, fmt.Sprintf("%d more", len(selected)-i))
+			break
+		}
+		names = append(names, sources.YAML(name))
+	}
+	p.Problems = append(p.Problems, migrateProblem{
+		Problem: fmt.Sprintf("%s in folders selects no folder of the mailbox %s, and selected %s before the move", value, p.Mailbox, strings.Join(names, ", ")),
+		Remedy:  "make or move the folders there, or change it in folders, or take it out" + didYouMean(near),
+	})
+}
+
+// didYouMean asks for one of the folders, which are as in a configuration.
+func didYouMean(near []string) string {
+	if len(near) == 0 {
+		return ""
+	}
+	names := make([]string, len(near))
+	for i, name := range near {
+		names[i] = sources.YAML(name)
+	}
+	return "; did you mean " + strings.Join(names, ", or ") + "?"
+}
+
 func literalPath(value string) (sources.Path, bool) {
 	pattern, err := sources.ParsePattern(value)
 	if err != nil {
@@ -545,14 +693,10 @@ func literalPath(value string) (sources.Path, bool) {
 
 // missing notes that a folder has no counterpart.
 func (p *migratePlan) missing(value string, near []string) {
-	remedy := "make the folder there, or take it out of folders"
-	if len(near) > 0 {
-		for i := range near {
-			near[i] = sources.YAML(near[i])
-		}
-		remedy += "; did you mean " + strings.Join(near, ", or ") + "?"
-	}
-	p.Problems = append(p.Problems, migrateProblem{Problem: fmt.Sprintf("folder %s has no counterpart in the mailbox %s", value, p.Mailbox), Remedy: remedy})
+	p.Problems = append(p.Problems, migrateProblem{
+		Problem: fmt.Sprintf("folder %s has no counterpart in the mailbox %s", value, p.Mailbox),
+		Remedy:  "make the folder there, or take it out of folders" + didYouMean(near),
+	})
 }
 
 // compare holds the messages of the mailbox against what has been filed.
@@ -567,8 +711,15 @@ func (p *migratePlan) compare(ctx context.Context, s *config.Source, l *pastLedg
 		return failed(explained(err))
 	}
 	folders, err := src.Folders(ctx)
-	if err != nil && len(p.Problems) == 0 {
+	switch {
+	case len(p.Problems) > 0:
+	case err != nil:
 		p.problem(err)
+	case len(folders) == 0:
+		p.Problems = append(p.Problems, migrateProblem{
+			Problem: "no folder of the mailbox " + p.Mailbox + " would be read",
+			Remedy:  "name folders that are there in folders, or take them out of exclude_folders; postroom folders shows the tree of a source",
+		})
 	}
 	box := mailbox(s, zap.NewNop())
 	var comparing error

@@ -91,7 +91,7 @@ func (e *edit) change(text *yamledit.Text, c *config.Config, s *config.Source, n
 	if err != nil {
 		return err
 	}
-	first, last := m.Lines()
+	spans := m.Shown(hiding(c))
 	set := func(key, after, value string) error {
 		if m.Has(key) {
 			return m.Set(key, value)
@@ -134,8 +134,7 @@ func (e *edit) change(text *yamledit.Text, c *config.Config, s *config.Source, n
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	e.diff, err = text.Diff(e.file, func(line int) bool { return first <= line && line <= last })
-	e.diff = maskSecrets(e.diff)
+	e.diff, err = text.Diff(e.file, spans)
 	return err
 }
 
@@ -223,18 +222,69 @@ func (e *edit) addCredentials(text *yamledit.Text, name string) error {
 	return root.InsertList("sources", "credentials", item)
 }
 
-// secretKey matches a key of a secret with its value, on one line.
-var secretKey = regexp.MustCompile(`((?:password|client_secret|client_certificate_password|ledger|proxy)["']?[ \t]*:[ \t]*)(\$\{[^}\n]*\}|"(?:[^"\\]|\\.)*"?|'(?:[^']|'')*'?|[^\s,}\]#][^,}\]\n]*)`)
+var (
+	// secretKey matches a key whose value is a secret.
+	secretKey = regexp.MustCompile(`(?i)(password|secret|ledger|proxy)$`)
+	// secretNote matches a comment that may have such a key.
+	secretNote = regexp.MustCompile(`(?i)(password|secret|ledger|proxy)["']?\s*[:=]`)
+	// reference matches a value that is one reference and nothing else.
+	reference = regexp.MustCompile(`^\$\{(env|file|secret):[^${}]*\}$`)
+)
 
-// maskSecrets replaces secrets that are written in clear. References stay.
-func maskSecrets(text string) string {
-	return secretKey.ReplaceAllStringFunc(text, func(found string) string {
-		parts := secretKey.FindStringSubmatch(found)
-		if value := strings.Trim(parts[2], `"' `); strings.HasPrefix(value, "${") && strings.HasSuffix(value, "}") || parts[2] == "password" || parts[2] == "sqlite" {
-			return found
+// longSecret is the size in bytes from which a secret is told within other text.
+const longSecret = 6
+
+// hiding returns what hides, of a source that is shown, the secrets of configurations
+// and what stands where secrets do.
+func hiding(all ...*config.Config) func(key, text string) bool {
+	known := make(map[string]bool)
+	for _, c := range all {
+		gather(reflect.ValueOf(c), known)
+	}
+	return func(key, text string) bool {
+		for s := range known {
+			if text == s || len(s) >= longSecret && strings.Contains(text, s) {
+				return true
+			}
 		}
-		return parts[1] + "(not shown)"
-	})
+		if key == "" {
+			return secretNote.MatchString(text)
+		}
+		return secretKey.MatchString(key) && !reference.MatchString(text)
+	}
+}
+
+// gather notes the secrets that a value of a configuration holds.
+func gather(v reflect.Value, known map[string]bool) {
+	if !v.IsValid() {
+		return
+	}
+	if v.CanInterface() {
+		if s, ok := v.Interface().(secret.Value); ok {
+			if !s.Empty() {
+				known[s.Reveal()] = true
+			}
+			return
+		}
+	}
+	switch v.Kind() {
+	case reflect.Pointer, reflect.Interface:
+		gather(v.Elem(), known)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Type().Field(i).IsExported() {
+				gather(v.Field(i), known)
+			}
+		}
+	case reflect.Slice, reflect.Array:
+		for i := range v.Len() {
+			gather(v.Index(i), known)
+		}
+	case reflect.Map:
+		for _, key := range v.MapKeys() {
+			gather(v.MapIndex(key), known)
+		}
+	}
 }
 
 // checkOthers makes sure that the configuration differs in the source alone.
@@ -289,6 +339,7 @@ func (e *edit) check(c *config.Config, s *config.Source, n newSource) error {
 	}
 	old := *s
 	got.Type, got.Mailbox, got.Credentials, got.Options = old.Type, old.Mailbox, old.Credentials, old.Options
+	got.Entra = old.Entra // what is advised
 	if !same(reflect.ValueOf(old), reflect.ValueOf(got)) {
 		return errors.New("other keys of it would change too")
 	}

@@ -20,7 +20,11 @@ func (p *migratePlan) print(out io.Writer) {
 		say("source %s is in Exchange Online already, mailbox %s: nothing is to be done", p.Name, p.Mailbox)
 		return
 	}
-	say("source %s: from %s to the mailbox %s in Exchange Online, with credentials %s", p.Name, p.From, p.Mailbox, p.Credentials)
+	to := "the mailbox " + p.Mailbox
+	if p.Mailbox == "" {
+		to = "a mailbox"
+	}
+	say("source %s: from %s to %s in Exchange Online, with credentials %s", p.Name, p.From, to, p.Credentials)
 	if len(p.Folders) > 0 {
 		say("\nfolders")
 		tw := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
@@ -72,8 +76,10 @@ func (p *migratePlan) print(out io.Writer) {
 			say("    %s", step)
 		}
 	}
-	say("\nthe change of %s", p.File)
-	fmt.Fprint(out, p.Diff)
+	if p.Diff != "" {
+		say("\nthe change of %s", p.File)
+		fmt.Fprint(out, p.Diff)
+	}
 	if !p.Written {
 		say("\nnothing was changed")
 		return

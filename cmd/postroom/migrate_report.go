@@ -2,9 +2,13 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"postroom/ingest/migrate"
@@ -31,9 +35,57 @@ func (r *migrateReport) writeReport(name string) error {
 		r.markdown(&b)
 	}
 	if err := durable.WriteFile(name, &b, 0o600); err != nil {
-		return fmt.Errorf("write report %s: %w", name, err)
+		return notWritten("report "+quoted(name), filepath.Dir(name), err, ", or name another FILE")
 	}
 	return nil
+}
+
+// checkReportPlace makes sure that a report can be written, before anything is done.
+func checkReportPlace(name string) error {
+	if name == "" {
+		return nil
+	}
+	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
+		return failed(fmt.Errorf("report %s cannot be written: it is there and is no file: name another FILE", quoted(name)))
+	}
+	f, err := os.CreateTemp(filepath.Dir(name), ".postroom-report-*")
+	if err != nil {
+		return failed(notWritten("report "+quoted(name), filepath.Dir(name), err, ", or name another FILE"))
+	}
+	return failed(errors.Join(f.Close(), os.Remove(f.Name())))
+}
+
+// notWritten is the error of a file, in the folder, that cannot be written: it says
+// what to do, and names no file that is there for a moment only.
+func notWritten(what, dir string, err error, instead string) error {
+	why := err
+	var (
+		file *fs.PathError
+		link *os.LinkError
+	)
+	switch {
+	case errors.As(err, &file):
+		why = file.Err
+	case errors.As(err, &link):
+		why = link.Err
+	}
+	dir = quoted(dir)
+	var remedy string
+	switch {
+	case errors.Is(why, fs.ErrNotExist):
+		remedy = "make the folder " + dir
+	case errors.Is(why, syscall.EROFS):
+		remedy = fmt.Sprintf("the file system of %s is mounted read-only: mount it writable", dir)
+	case errors.Is(why, syscall.EPERM):
+		remedy = fmt.Sprintf("only its owner or root may, or it or %s is immutable (lsattr -d shows i): take that off with chattr -i, or run this as its owner", dir)
+	case errors.Is(why, fs.ErrPermission):
+		remedy = fmt.Sprintf("give %s the right to write in the folder %s, or run this as its owner", thisUser(), dir)
+	case durable.Full(why):
+		remedy = "the disk or the quota is full: make room in " + dir
+	default:
+		remedy = "see to the folder " + dir
+	}
+	return fmt.Errorf("%s cannot be written: %w: %s%s", what, why, remedy, instead)
 }
 
 // markdown writes the plans for people.
@@ -61,7 +113,11 @@ func (r *migrateReport) markdown(b *bytes.Buffer) {
 			line("It is in Exchange Online already.")
 			continue
 		}
-		line("From %s to the mailbox %s, with credentials %s, in %s.\n", p.From, cell(p.Mailbox), cell(p.Credentials), cell(p.File))
+		if p.Mailbox == "" {
+			line("From %s to a mailbox that is not known.\n", p.From)
+		} else {
+			line("From %s to the mailbox %s, with credentials %s, in %s.\n", p.From, cell(p.Mailbox), cell(p.Credentials), cell(p.File))
+		}
 		if p.Written {
 			line("Written; the file as it was: %s\n", cell(p.Backup))
 		}
@@ -110,6 +166,9 @@ func (r *migrateReport) markdown(b *bytes.Buffer) {
 		}
 		for _, note := range p.Notes {
 			line("- %s", cell(note))
+		}
+		if p.Diff == "" {
+			continue
 		}
 		line("\n### Change\n\n```diff\n%s```", p.Diff)
 	}

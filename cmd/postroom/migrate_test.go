@@ -342,6 +342,33 @@ func TestMigrateProblems(t *testing.T) {
 	if p, _ := m.plan("--write"); len(p.Problems) != 1 || p.Problems[0].Missing != "Mail.ReadWrite" || p.Problems[0].Remedy == "" || p.Written {
 		t.Errorf("%+v", p.Problems)
 	}
+	nowhere := filepath.Join(t.TempDir(), "no", "x.md")
+	if r := m.run("migrate", "--source", "office", "--mailbox", "office@contoso.example", "--credentials", "contoso", "--write", "--report", nowhere); r.status != exitFailed || r.out != "" ||
+		!strings.Contains(r.err, "report "+nowhere+" cannot be written: no such file or directory: make the folder "+filepath.Dir(nowhere)+", or name another FILE") {
+		t.Errorf("%+v", r)
+	}
+	// A copy of the ledger that one which was killed has left; another one is in use.
+	tmp := t.TempDir()
+	t.Setenv("TMPDIR", tmp)
+	if err := os.Mkdir(filepath.Join(tmp, pastPrefix+"1"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{roomLock, "postroom.db"} {
+		if err := os.WriteFile(filepath.Join(tmp, pastPrefix+"1", name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	busy, err := openRoomNamed(tmp, pastPrefix+"busy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.plan()
+	if left, err := os.ReadDir(tmp); err != nil || len(left) != 1 || left[0].Name() != filepath.Base(busy.path) {
+		t.Errorf("left: %v, %v", left, err)
+	}
+	if err := busy.close(); err != nil {
+		t.Fatal(err)
+	}
 	if after := m.state(); !maps.Equal(before, after) {
 		t.Error("something was written")
 	}
@@ -355,7 +382,6 @@ func TestMigrateProblems(t *testing.T) {
 		{[]string{"migrate", "--source", "office", "--credentials", "office"}, "Exchange Online needs type entra"},
 		{[]string{"migrate", "--source", "office", "--credentials", "contoso"}, "name the mailbox with --mailbox"},
 		{[]string{"migrate", "--source", "office", "--credentials", "fabrikam-2"}, "set FABRIKAM_2_TENANT_ID, FABRIKAM_2_CLIENT_ID, FABRIKAM_2_SECRET"},
-		{[]string{"migrate", "--all", "--credentials", "contoso"}, "name the mailbox with --mailbox"},
 		{[]string{"migrate", "--source", "office", "--credentials", "contoso", "--report", "x.txt"}, "allowed: .md, .json"},
 		{[]string{"migrate", "--undo", "office", "--write"}, "goes with no other option"},
 	} {
@@ -366,8 +392,56 @@ func TestMigrateProblems(t *testing.T) {
 	if r := m.run("migrate", "--all", "--mailbox", "office@contoso.example", "--credentials", "contoso"); r.status != exitFailed || !strings.Contains(r.out, "source office: from imap") {
 		t.Errorf("%+v", r)
 	}
+	second := strings.Replace(m.text[strings.Index(m.text, "  - name: office      #"):], "name: office ", "name: second\n    mailbox: office@contoso.example ", 1)
+	if err := os.WriteFile(filepath.Join(m.dir, "config.yaml"), []byte(m.text+second), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r = m.run("migrate", "--all", "--credentials", "contoso")
+	contains(t, r.out, "TO BE DONE FIRST: source office says no address\n  what to do: put mailbox: ADDRESS into the source, or use --source office --mailbox ADDRESS", "source second: from imap to the mailbox office@contoso.example")
+	if r.status != exitFailed {
+		t.Errorf("%+v", r)
+	}
 	if r := m.run("migrate", "--undo", "office"); r.status != exitOK || !strings.Contains(r.out, "nothing to undo") {
 		t.Errorf("%+v", r)
+	}
+}
+
+// TestMigrateLostFolders: a wildcard that selects nothing any more is to be seen to
+// first, also when the old server is gone.
+func TestMigrateLostFolders(t *testing.T) {
+	m := newMove(t, graphtest.Options{Seed: 34}, "folders: [Inbox, 'Legacy/**', 'Orders 20*', 'Never/**']")
+	m.folder("Legacy")
+	m.folder("Legacy/A")
+	m.folder("Orders 2025")
+	m.deliver("Orders 2025", letter(1))
+	if s := m.once(); s.Filed != 1 || s.Error != "" {
+		t.Fatalf("%+v", s)
+	}
+	m.box.CreateFolder("inbox/Order 2025")
+	p, r := m.plan("--write")
+	if r.status != exitFailed || p.Ready || p.Written || len(p.Problems) != 2 {
+		t.Fatalf("status %d: %+v", r.status, p.Problems)
+	}
+	contains(t, p.Problems[0].Problem, "Legacy/** in folders selects no folder of the mailbox office@contoso.example, and selected Legacy/A before")
+	contains(t, p.Problems[1].Problem+p.Problems[1].Remedy, "Orders 20* in folders selects no folder", "did you mean Inbox/Order 2025?")
+	file := filepath.Join(m.dir, "config.yaml")
+	change := func(old, new string) {
+		t.Helper()
+		if !strings.Contains(m.text, old) {
+			t.Fatalf("no %q", old)
+		}
+		m.text = strings.Replace(m.text, old, new, 1)
+		if err := os.WriteFile(file, []byte(m.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	change("server: "+m.server.IMAPS(), "server: 127.0.0.1:1")
+	if p, _ := m.plan("--write"); p.Ready || len(p.Problems) != 1 || !strings.Contains(p.Problems[0].Problem, "selected Orders 2025 before") {
+		t.Errorf("without the old server: %+v", p.Problems)
+	}
+	change("[Inbox, 'Legacy/**', 'Orders 20*', 'Never/**']", "['Never/**']")
+	if p, _ := m.plan("--write"); p.Ready || p.Written || len(p.Problems) != 1 || !strings.Contains(p.Problems[0].Problem, "no folder of the mailbox office@contoso.example would be read") {
+		t.Errorf("without any folder: %+v", p.Problems)
 	}
 }
 
@@ -474,18 +548,94 @@ func TestMigrateEdit(t *testing.T) {
 	}
 }
 
-func TestMaskSecrets(t *testing.T) {
-	for text, want := range map[string]string{
-		"  password: hunter2 # x":                           "  password: (not shown)",
-		"{name: x, type: password, password: 'hun''ter2' }": "{name: x, type: password, password: (not shown) }",
-		`"client_secret":"hunter\"2","a":1`:                 `"client_secret":(not shown),"a":1`,
-		"client_secret: ${env:X}":                           "client_secret: ${env:X}",
-		`client_secret: "${env:X}"`:                         `client_secret: "${env:X}"`,
-		"type: password\nusername: a":                       "type: password\nusername: a",
+// TestMigrateNotWritten: what keeps a change from being written is a problem of the
+// plan, which is there nevertheless, and nothing is left beside the file.
+func TestMigrateNotWritten(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, strings.Repeat("a", 215)+".yaml") // no name is left for a backup in the making
+	const text = "version: 1\nrepository: {type: filesystem, path: ./d}\ncredentials:\n- {name: old, type: password, username: u, password: '" + marker + "'}\n- {name: new, type: entra, tenant_id: contoso.example, client_id: 22222222-2222-2222-2222-222222222222, client_secret: '" + marker + "'}\nsources: [{name: a, type: imap, credentials: old, server: s.example}]\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Load(path, configDrivers())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := newSource{mailbox: "a@x.example", credentials: "new"}
+	p := newPlan(c.Sources[0], n)
+	if p.edit, err = editSource(path, c, c.Sources[0], n); err != nil {
+		t.Fatal(err)
+	}
+	p.Ready = true
+	p.writePlan(path)
+	if p.Ready || p.Written || len(p.Problems) != 1 {
+		t.Fatalf("%+v", p)
+	}
+	contains(t, p.Problems[0].Problem, "source a: the backup beside "+path+" cannot be written: ", ": see to the folder "+dir+"; nothing was changed")
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+// TestMigrateSecrets: however a secret is written, no plan shows it.
+func TestMigrateSecrets(t *testing.T) {
+	for key, value := range map[string]string{"NEW_TENANT_ID": "contoso.example", "NEW_CLIENT_ID": "22222222-2222-2222-2222-222222222222", "NEW_SECRET": "x", "EDGE": "e"} {
+		t.Setenv(key, value)
+	}
+	const hidden = "MARK hidden MARK"
+	const block = "- name: a # old\n  type: imap # " + hidden + "\n  # the password: MARK\n  credentials: old\n  mailbox: a@x.example\n  server: s.example\n"
+	for name, text := range map[string]string{
+		"next line":  "credentials: [{name: old, type: password, username: u, password:\n  " + hidden + "}]\nsources:\n" + block,
+		"continued":  "credentials: [{name: old, type: password, username: u, password: \"MARK hid\\\n  den MARK\"}]\nsources:\n" + block,
+		"references": "credentials: [{name: old, type: password, username: u, password: \"${env:EDGE}" + hidden + "${env:EDGE}\"}]\nsources:\n" + strings.ReplaceAll(block, hidden, "e"+hidden+"e"),
+		"quoted":     "credentials: [{name: old, type: password, username: u, 'password' : \"MARK \\\"hidden\\\" MARK\"}]\nsources:\n" + strings.ReplaceAll(block, hidden, `MARK "hidden" MARK`),
+		"no end":     "sources:\n- {name: a, type: imap, credentials: old, mailbox: a@x.example, server: s.example} # MARK\ncredentials:\n- name: old\n  type: password\n  username: u\n  password: " + hidden,
+		"json":       `"credentials": [{"name":"old","type":"password","username":"u","password":"` + hidden + `"}], "sources": [{"name":"a","type":"imap","credentials":"old","mailbox":"a@x.example","server":"s.example"}]`,
+		"one line":   "credentials: [{name: old, type: password, username: u, password: password}]\nsources: [{name: a, type: imap, credentials: old, mailbox: a@x.example, server: s.example}]\n",
 	} {
-		if got := maskSecrets(text); !strings.HasPrefix(got, want) {
-			t.Errorf("%q becomes %q, want %q", text, got, want)
-		}
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			path := filepath.Join(dir, "config.yaml")
+			text = "version: 1\nrepository: {type: filesystem, path: ./d}\n" + text
+			if name == "json" {
+				text = `{"version": 1, "repository": {"type": "filesystem", "path": "./d"}, ` + strings.TrimPrefix(text, "version: 1\nrepository: {type: filesystem, path: ./d}\n") + "}\n"
+			}
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			c, err := config.Load(path, configDrivers())
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := newPlan(c.Sources[0], newSource{mailbox: "a@x.example", credentials: "new"})
+			e, err := editSource(path, c, c.Sources[0], newSource{mailbox: "a@x.example", credentials: "new"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.File, p.Diff = e.file, e.diff
+			var all bytes.Buffer
+			p.print(&all)
+			report := migrateReport{Sources: []*migratePlan{p}}
+			report.markdown(&all)
+			if err := printJSON(&all, report); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := e.write(path, "a"); err != nil {
+				t.Fatal(err)
+			}
+			back, _, err := undoing(path, e.config, e.source("a"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			all.WriteString(back.diff)
+			if s := all.String(); strings.Contains(s, "MARK") || strings.Contains(s, "hid") || strings.Contains(s, "password: password") {
+				t.Errorf("a secret is shown:\n%s", s)
+			}
+			contains(t, e.diff, "exchange", "imap", "${env:NEW_SECRET}", "…")
+			if name == "json" && !json.Valid(e.new) {
+				t.Errorf("JSON becomes\n%s", e.new)
+			}
+		})
 	}
 }
 

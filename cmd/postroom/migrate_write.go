@@ -40,7 +40,7 @@ func (e *edit) write(path, source string) (backup string, err error) {
 		return "", fmt.Errorf("%s is there already, or cannot be looked at: %w", backup, err)
 	}
 	if err := durable.WriteFileLike(backup, bytes.NewReader(e.old), info); err != nil {
-		return "", fmt.Errorf("write backup: %w", err)
+		return "", notWritten("the backup beside "+quoted(file), filepath.Dir(file), err, "; nothing was changed")
 	}
 	// The pattern of an include might take the backup for a file of its own.
 	if _, err := config.LoadEdited(path, configDrivers(), map[string][]byte{e.file: e.new}); err != nil {
@@ -54,7 +54,10 @@ func (e *edit) write(path, source string) (backup string, err error) {
 		return "", errors.Join(fmt.Errorf("%s: %w", file, errChangedMeanwhile), os.Remove(backup))
 	}
 	if err := durable.WriteFileLike(file, bytes.NewReader(e.new), info); err != nil {
-		return "", fmt.Errorf("replace %s: %w", file, err)
+		if now, reading := os.ReadFile(file); reading != nil || !bytes.Equal(now, e.old) {
+			return "", fmt.Errorf("%s may have been replaced, and what it was is in %s: see to that before the next run: %w", file, backup, errors.Join(err, reading))
+		}
+		return "", errors.Join(notWritten(quoted(file), filepath.Dir(file), err, "; nothing was changed"), os.Remove(backup))
 	}
 	return backup, nil
 }
@@ -64,14 +67,16 @@ const (
 	backupTime = "20060102T150405.000000000Z"
 )
 
-// writePlan makes the change of a plan that is ready.
-func (p *migratePlan) writePlan(path string) error {
+// writePlan makes the change of a plan that is ready. What keeps it from that is a
+// problem of the plan.
+func (p *migratePlan) writePlan(path string) {
 	backup, err := p.edit.write(path, p.Name)
 	if err != nil {
-		return failed(fmt.Errorf("source %s: %w", p.Name, err))
+		p.Ready = false
+		p.Problems = append(p.Problems, migrateProblem{Problem: fmt.Sprintf("source %s: %v", p.Name, err)})
+		return
 	}
 	p.Written, p.Backup = true, backup
-	return nil
 }
 
 // undoMigration puts a source back as the newest backup has it.
@@ -120,16 +125,21 @@ func undoing(path string, c *config.Config, s *config.Source) (_ *edit, backup s
 		return nil, "", err
 	}
 	backup = was.name
+	hide := hiding(c, was.config)
+	var spans []yamledit.Span
 	text, err := yamledit.Parse(e.old)
 	if err == nil {
-		err = text.Replace(s.Position.Line, s.Position.Column, was.text)
+		var m *yamledit.Mapping
+		if m, err = text.Mapping(s.Position.Line, s.Position.Column); err == nil {
+			spans = m.Shown(hide)
+			err = text.Replace(s.Position.Line, s.Position.Column, was.mapping, hide)
+		}
 	}
 	if err == nil {
 		e.new, err = text.Bytes()
 	}
 	if err == nil {
-		e.diff, err = text.Diff(e.file, func(int) bool { return false })
-		e.diff = maskSecrets(e.diff)
+		e.diff, err = text.Diff(e.file, spans)
 	}
 	if err != nil {
 		return nil, "", fmt.Errorf("%s: %w; put the source back by hand, from %s", s.Position, err, backup)
@@ -149,11 +159,11 @@ func undoing(path string, c *config.Config, s *config.Source) (_ *edit, backup s
 
 // backedUp is a backup with the source that it was made for.
 type backedUp struct {
-	name   string
-	data   []byte
-	text   string // of the source
-	config *config.Config
-	source *config.Source
+	name    string
+	data    []byte
+	mapping *yamledit.Mapping // the source
+	config  *config.Config
+	source  *config.Source
 }
 
 // becomes reports whether the file is what the backup became when the source was
@@ -206,11 +216,9 @@ func newestBackup(path, shown, file, source string) (*backedUp, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", b.name, err)
 		}
-		m, err := text.Mapping(b.source.Position.Line, b.source.Position.Column)
-		if err != nil {
+		if b.mapping, err = text.Mapping(b.source.Position.Line, b.source.Position.Column); err != nil {
 			return nil, fmt.Errorf("%s: %w", b.name, err)
 		}
-		b.text = m.String()
 		return b, nil
 	}
 	return nil, fmt.Errorf("there is no backup %s%s…-%s that can be read and has the source as one of type pop3 or imap", file, backupMark, source)

@@ -4,23 +4,103 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/goccy/go-yaml/token"
 )
 
 // context is how many lines around a change a diff shows.
 const context = 3
 
-// Diff returns the changes as a unified diff of the file of that name. Of the lines
-// that stay, numbered from 1, it shows those only that may be shown: others may
-// hold secrets. Line ends are LF.
-func (t *Text) Diff(name string, shown func(line int) bool) (string, error) {
+// elided stands for what a diff does not show.
+const elided = "…"
+
+// Span is a part of a file.
+type Span struct{ start, end int }
+
+// Shown returns what a diff may show of the mapping: all but the scalars and the
+// comments that are to be hidden. Hide is told the nearest key before a scalar, which
+// is empty for a comment, and the text without quotes and escapes.
+func (m *Mapping) Shown(hide func(key, text string) bool) []Span {
+	t := m.text
+	start, end := m.span()
+	var all []Span
+	key, at := "", start
+	for i, tk := range t.tokens {
+		if tk.at < start || tk.at >= end {
+			continue
+		}
+		of := key
+		switch {
+		case tk.Type == token.CommentType:
+			of = ""
+		case t.isKey(i) && !afterIndicator(tk.Token):
+			key = tk.Value
+			continue
+		case !holds(tk.Token):
+			continue
+		}
+		if hide(of, tk.Value) {
+			all = append(all, Span{at, tk.at})
+			at = min(t.end(i), end)
+		}
+	}
+	return append(all, Span{at, end})
+}
+
+// holds reports whether the token is the text of a scalar.
+func holds(tk *token.Token) bool {
+	switch tk.Type {
+	case token.SequenceEntryType, token.SequenceStartType, token.SequenceEndType, token.MappingStartType, token.MappingEndType,
+		token.MappingValueType, token.CollectEntryType, token.LiteralType, token.FoldedType:
+		return false
+	}
+	return true
+}
+
+// render returns the text between two offsets, with an ellipsis in each line for what
+// is in none of the spans. What stands before the first key of a line may be seen.
+func (t *Text) render(from, to int, spans []Span) string {
+	var b strings.Builder
+	for at := from; at < to; {
+		line := t.line(at)
+		end, hidden := min(to, t.next(line)), true
+		for _, s := range spans {
+			switch {
+			case s.start <= at && at < s.end:
+				end, hidden = min(end, s.end), false
+			case at < s.start:
+				end = min(end, s.start)
+			}
+		}
+		text := string(t.data[at:end])
+		core := strings.TrimSpace(text)
+		lead := at == t.lineStart(line) && end < t.next(line) && strings.Trim(core, "- ") == ""
+		if hidden && core != "" && !lead {
+			before, after, _ := strings.Cut(text, core)
+			text = before + elided + after
+		}
+		b.WriteString(text)
+		at = end
+	}
+	return b.String()
+}
+
+// Diff returns the changes as a unified diff of the file of that name. Of what was
+// there it shows the spans only: the rest may hold secrets. Of lines that stay it
+// shows those that the spans are in. What is added is shown, a mapping of
+// [Text.Replace] as that says. Line ends are LF.
+func (t *Text) Diff(name string, spans []Span) (string, error) {
 	if _, err := t.Bytes(); err != nil {
 		return "", err
+	}
+	shown := func(line int) bool {
+		return slices.ContainsFunc(spans, func(s Span) bool { return s.start < t.next(line-1) && s.end > t.lineStart(line-1) })
 	}
 	var out strings.Builder
 	fmt.Fprintf(&out, "--- %s\n+++ %s\n", name, name)
 	shift := 0 // lines more in what is new
 	for _, r := range t.regions(shown) {
-		old, fresh := t.sides(r)
+		old, fresh := t.sides(r, spans)
 		shift += writeHunks(&out, old, fresh, r.from, shift, func(i int) bool { return shown(r.from + i + 1) })
 	}
 	return out.String(), nil
@@ -70,18 +150,18 @@ func (t *Text) regions(shown func(int) bool) []region {
 
 // sides returns the lines of a region as they were and as they will be. A last line
 // without a line end is marked.
-func (t *Text) sides(r region) (old, fresh []string) {
+func (t *Text) sides(r region, spans []Span) (old, fresh []string) {
 	start, end := t.lineStart(r.from), t.next(r.to)
 	var b strings.Builder
 	at := start
 	for _, c := range r.changes {
 		c.start, c.end = max(at, c.start), max(at, c.end)
-		b.Write(t.data[at:c.start])
-		b.WriteString(c.text)
+		b.WriteString(t.render(at, c.start, spans))
+		b.WriteString(c.shown)
 		at = c.end
 	}
-	b.Write(t.data[at:end])
-	return splitLines(string(t.data[start:end])), splitLines(b.String())
+	b.WriteString(t.render(at, end, spans))
+	return splitLines(t.render(start, end, spans)), splitLines(b.String())
 }
 
 func splitLines(text string) []string {

@@ -48,10 +48,11 @@ type place struct {
 	at, line, column int
 }
 
-// change puts text in the place of the bytes from start to end.
+// change puts text in the place of the bytes from start to end. Shown is the text as
+// a diff shows it.
 type change struct {
-	start, end int
-	text       string
+	start, end  int
+	text, shown string
 }
 
 // Parse reads a file in UTF-8, with the line ends LF or CR LF. Errors wrap
@@ -193,7 +194,7 @@ func (t *Text) end(i int) int {
 
 // change notes a change.
 func (t *Text) change(start, end int, text string) {
-	t.changes = append(t.changes, change{start, end, text})
+	t.changes = append(t.changes, change{start, end, text, text})
 }
 
 // Bytes returns the file with the changes. The error wraps [ErrLayout] if two of
@@ -220,6 +221,8 @@ func (t *Text) Bytes() ([]byte, error) {
 type Mapping struct {
 	text *Text
 	flow bool
+	// json: its keys are in double quotes, and it may be JSON.
+	json bool
 	// column is that of the keys in block style.
 	column  int
 	entries []entry
@@ -258,7 +261,7 @@ func (t *Text) Mapping(line, column int) (*Mapping, error) {
 }
 
 func (t *Text) mapping(begin int) (*Mapping, error) {
-	m := &Mapping{text: t, column: t.tokens[begin].column}
+	m := &Mapping{text: t, column: t.tokens[begin].column, json: t.isJSON(begin)}
 	var err error
 	if t.tokens[begin].Type == token.MappingStartType {
 		m.flow = true
@@ -409,6 +412,7 @@ func (m *Mapping) Set(key, value string) error {
 		return fmt.Errorf("%w: no key %s", ErrLayout, key)
 	}
 	e := m.entries[i]
+	value = written(value, m.json)
 	if e.first < 0 {
 		m.text.change(e.end, e.end, " "+value)
 		return nil
@@ -448,7 +452,7 @@ func (m *Mapping) SetItem(key string, item int, value string) error {
 			}
 		}
 		if n == item && next && scalar(tk.Token) {
-			t.change(tk.at, t.end(at), value)
+			t.change(tk.at, t.end(at), written(value, m.json))
 			return nil
 		}
 		next = false
@@ -474,7 +478,7 @@ func (m *Mapping) Insert(after, key, value string) error {
 	}
 	t, end := m.text, m.entries[i].end
 	if m.flow {
-		t.change(end, end, ", "+key+": "+value)
+		t.change(end, end, ", "+written(key, m.json)+": "+written(value, m.json))
 		return nil
 	}
 	line := t.line(max(end-1, m.entries[i].start))
@@ -503,6 +507,15 @@ func (m *Mapping) Remove(keys ...string) error {
 
 func (m *Mapping) removeFlow(keys []string) error {
 	t := m.text
+	// comma is the offset behind the comma after an offset, or -1 if none follows.
+	comma := func(at int) int {
+		next := slices.IndexFunc(t.tokens, func(p place) bool { return p.at >= at && p.Type != token.CommentType })
+		if t.tokens[next].Type != token.CollectEntryType {
+			return -1
+		}
+		return t.tokens[next].at + 1
+	}
+	trailing := comma(m.entries[len(m.entries)-1].end) >= 0
 	for i, e := range m.entries {
 		if !e.removed || !slices.Contains(keys, e.key) {
 			continue
@@ -518,13 +531,13 @@ func (m *Mapping) removeFlow(keys []string) error {
 		if gap := t.data[before.end:e.start]; bytes.IndexByte(gap, '#') < 0 {
 			begin = before.end + len(bytes.TrimRight(gap, " \t\r\n"))
 		}
-		if next := slices.IndexFunc(t.tokens, func(p place) bool { return p.at >= e.end && p.Type != token.CommentType }); t.tokens[next].Type == token.CollectEntryType {
-			t.change(begin, t.tokens[next].at+1, "")
+		if trailing {
+			t.change(begin, comma(e.end), "")
 			continue
 		}
 		// With the comma before it.
-		comma := slices.IndexFunc(t.tokens, func(p place) bool { return p.at >= before.end && p.Type == token.CollectEntryType })
-		t.change(t.tokens[comma].at, t.tokens[comma].at+1, "")
+		behind := comma(before.end)
+		t.change(behind-1, behind, "")
 		t.change(begin, e.end, "")
 	}
 	return nil
@@ -616,7 +629,7 @@ func (m *Mapping) AppendTo(key string, item []Pair) error {
 		for t.tokens[last].Type == token.CommentType {
 			last--
 		}
-		at, text := t.end(last), flowItem(item)
+		at, text := t.end(last), flowItem(item, m.json || t.isJSON(e.first+1))
 		switch {
 		case last == e.first:
 		case t.tokens[last].Type == token.CollectEntryType:
@@ -643,13 +656,41 @@ func (t *Text) index(at int) int {
 	return slices.IndexFunc(t.tokens, func(p place) bool { return p.at == at })
 }
 
+// isJSON reports whether the token of the index begins a mapping in flow style whose
+// first key is in double quotes.
+func (t *Text) isJSON(i int) bool {
+	return i+1 < len(t.tokens) && t.tokens[i].Type == token.MappingStartType && t.tokens[i+1].Type == token.DoubleQuoteType
+}
+
+// written returns a string that is written in YAML as it is, or in JSON.
+func written(value string, json bool) string {
+	tokens := lexer.Tokenize(value)
+	if !json || len(tokens) != 1 || tokens[0].Type == token.DoubleQuoteType {
+		return value
+	}
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range tokens[0].Value {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r < ' ':
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String() + `"`
+}
+
 // Pair is a key with its value, written in YAML.
 type Pair struct{ Key, Value string }
 
-func flowItem(item []Pair) string {
+func flowItem(item []Pair, json bool) string {
 	parts := make([]string, len(item))
 	for i, p := range item {
-		parts[i] = p.Key + ": " + p.Value
+		parts[i] = written(p.Key, json) + ": " + written(p.Value, json)
 	}
 	return "{" + strings.Join(parts, ", ") + "}"
 }
@@ -675,7 +716,7 @@ func (m *Mapping) InsertList(before, key string, item []Pair) error {
 	}
 	t, e := m.text, m.entries[i]
 	if m.flow {
-		t.change(e.start, e.start, key+": ["+flowItem(item)+"], ")
+		t.change(e.start, e.start, written(key, m.json)+": ["+flowItem(item, m.json)+"], ")
 		return nil
 	}
 	line := t.line(e.start)
@@ -692,12 +733,6 @@ func (m *Mapping) InsertList(before, key string, item []Pair) error {
 	nl := t.newline(line)
 	t.change(t.lineStart(top), t.lineStart(top), key+":"+nl+blockItem(item, "  ", " ", nl)+nl+nl)
 	return nil
-}
-
-// Lines returns the first and the last line of the mapping, which count from 1.
-func (m *Mapping) Lines() (first, last int) {
-	end := m.entries[len(m.entries)-1]
-	return m.text.line(m.entries[0].start) + 1, m.text.line(max(end.end-1, end.start)) + 1
 }
 
 // span is from the first key to the end of the line of the last value; in flow style
@@ -719,21 +754,15 @@ func (m *Mapping) span() (start, end int) {
 	return start, t.lineEnd(t.line(max(end-1, start)))
 }
 
-// String returns the mapping as it is written, from its first key to the end of its
-// last line; in flow style from brace to brace.
-func (m *Mapping) String() string {
-	start, end := m.span()
-	return string(m.text.data[start:end])
-}
-
-// Replace puts a mapping, as [Mapping.String] returned it of a file in the same
-// layout, in the place of the one at a line and column.
-func (t *Text) Replace(line, column int, by string) error {
+// Replace puts a mapping of a file in the same layout in the place of the one at a
+// line and column. A diff shows what [Mapping.Shown] returns of it.
+func (t *Text) Replace(line, column int, by *Mapping, hide func(key, text string) bool) error {
 	m, err := t.Mapping(line, column)
 	if err != nil {
 		return err
 	}
 	start, end := m.span()
-	t.change(start, end, by)
+	from, to := by.span()
+	t.changes = append(t.changes, change{start, end, string(by.text.data[from:to]), by.text.render(from, to, by.Shown(hide))})
 	return nil
 }
