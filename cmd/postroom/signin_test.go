@@ -243,8 +243,8 @@ func TestSignInIsBoundToTheMachine(t *testing.T) {
 	}
 }
 
-// A running daemon says what is missing, once a poll, and goes on once somebody
-// has signed in.
+// A running daemon says what is missing, once, and goes on as soon as somebody has
+// signed in: not at its next poll, which is put off for minutes.
 func TestSignInBesideTheDaemon(t *testing.T) {
 	p := newPerson(t, 94, "exchange")
 	p.add("log: {file: ./postroom.log}\n")
@@ -256,6 +256,9 @@ func TestSignInBesideTheDaemon(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	p.eventually("postroom.log", "  filed  ", 1)
+	if log := p.file("postroom.log"); strings.Contains(log, "poll works again") || strings.Count(log, "nobody has signed in") != 1 {
+		t.Errorf("it was the put off poll that filed:\n%s", log)
+	}
 	stop()
 }
 
