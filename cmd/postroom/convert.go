@@ -24,6 +24,7 @@ import (
 	"postroom/ingest/document"
 	"postroom/ingest/message"
 	"postroom/ingest/outlook"
+	"postroom/ingest/outlook/cfb"
 	"postroom/ingest/spool"
 	"postroom/internal/durable"
 	"postroom/sources"
@@ -69,7 +70,7 @@ folders, are not followed.
 
 OUT is a file, a folder, or - for standard output. A file that is there is never
 replaced: that is an error, and the others are converted. The same command after an
-interruption so goes on with what is missing.
+interruption so does the rest, and names what was there.
 
 With --separate-attachments OUT is, per message, a folder that holds the message, its
 attachments and document.json as in a repository.
@@ -118,6 +119,9 @@ func convert(cmd *cobra.Command, in, out string, o convertOptions) (err error) {
 	tree := false
 	if in != standard {
 		info, err := os.Stat(in)
+		if errors.Is(err, fs.ErrNotExist) {
+			return failed(fmt.Errorf("IN, %s, is not there: name a file or a folder with messages, or - for standard input", quoted(in)))
+		}
 		if err != nil {
 			return failed(err)
 		}
@@ -175,7 +179,8 @@ func convert(cmd *cobra.Command, in, out string, o convertOptions) (err error) {
 	return nil
 }
 
-var errConvertStopped = errors.New("stopped before the end; what was not converted has left nothing behind, and the same command goes on from here")
+var errConvertStopped = errors.New("stopped before the end; what was not converted has left nothing behind. " +
+	"The same command does the rest, names what is there by then, and ends in exit status 1 for that; what it names is not converted again")
 
 // convertJob is one message to be converted.
 type convertJob struct {
@@ -516,6 +521,19 @@ func (c *converter) convert(ctx context.Context, j convertJob, in *convertInput,
 // checkMsg returns an error if a compound file is no message.
 func checkMsg(in io.ReaderAt, size int64) error {
 	_, err := outlook.Open(in, size)
+	return explainMsg(err)
+}
+
+// explainMsg says of an error of reading a file in Outlook's format what it means
+// for the file.
+func explainMsg(err error) error {
+	var format *cfb.FormatError
+	switch {
+	case errors.Is(err, outlook.ErrNotMessage):
+		return fmt.Errorf("is no message of Outlook: it is a compound file, as a document of Word is, without one; leave it out (%w)", err)
+	case errors.As(err, &format):
+		return fmt.Errorf("is damaged, or no message of Outlook: save the message anew in Outlook, or leave it out (%w)", err)
+	}
 	return err
 }
 
@@ -566,9 +584,10 @@ var usual = map[string]bool{
 func toMail(ctx context.Context, in io.ReaderAt, size int64, w io.Writer) (outlook.Report, error) {
 	f, err := outlook.Open(in, size)
 	if err != nil {
-		return outlook.Report{}, err
+		return outlook.Report{}, explainMsg(err)
 	}
-	return f.WriteMail(ctx, w)
+	report, err := f.WriteMail(ctx, w)
+	return report, explainMsg(err)
 }
 
 func (r *converted) report(of outlook.Report, size int64) {

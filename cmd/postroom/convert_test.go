@@ -136,7 +136,7 @@ func TestConvertFile(t *testing.T) {
 			t.Errorf("%q: %+v", args, r)
 		}
 	}
-	if r := postroom(t, "", "convert", at("missing.eml"), at("x")); r.status != 1 || !strings.Contains(r.err, "missing.eml") {
+	if r := postroom(t, "", "convert", at("missing.eml"), at("x")); r.status != 1 || !strings.Contains(r.err, "missing.eml, is not there: name a file or a folder") {
 		t.Errorf("%+v", r)
 	}
 	if r := postroom(t, "", "convert", at("a.eml"), at("no/such/x.msg")); r.status != 1 || !strings.Contains(r.err, "no") {
@@ -148,7 +148,7 @@ func TestConvertFile(t *testing.T) {
 	if r := postroom(t, "", "convert", "--to", "msg", at("a.msg"), at("copy.msg")); r.status != 0 || !strings.Contains(r.out, "0 converted, 1 copied") || below(t, dir)["copy.msg"] != msgOf(t, order) {
 		t.Errorf("%+v", r)
 	}
-	if r := postroom(t, brokenMsg, "convert", "--to", "msg", "-", at("broken.msg")); r.status != 1 || below(t, dir)["broken.msg"] != "" {
+	if r := postroom(t, brokenMsg, "convert", "--to", "msg", "-", at("broken.msg")); r.status != 1 || !strings.Contains(r.err, "-: is damaged, or no message of Outlook: ") || below(t, dir)["broken.msg"] != "" {
 		t.Errorf("%+v", r)
 	}
 	// In the format that it has, a message is copied.
@@ -173,7 +173,7 @@ func TestConvertStandardStreams(t *testing.T) {
 	if r := postroom(t, order, "convert", "-", dir); r.status != 1 || !strings.Contains(r.err, "name a file in it") {
 		t.Errorf("%+v", r)
 	}
-	if r := postroom(t, brokenMsg, "convert", "-", "-"); r.status != 1 || r.out != "" || !strings.Contains(r.err, "postroom: -: ") {
+	if r := postroom(t, brokenMsg, "convert", "-", "-"); r.status != 1 || r.out != "" || !strings.Contains(r.err, "postroom: -: is damaged, or no message of Outlook: ") {
 		t.Errorf("%+v", r)
 	}
 	for _, args := range []string{"- - --json", "- - --separate-attachments", dir + " -", "--to pdf - x", "-", "a b c"} {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"text/tabwriter"
@@ -70,10 +71,13 @@ func openVault(cmd *cobra.Command) (s *settings, stateDir string, v *vault.Vault
 	return s, stateDir, vault.In(stateDir), adoptState(&config.Config{StateDir: stateDir})
 }
 
-// explainVault says of an error of writing to the vault what to do.
+// explainVault says of an error of the vault what to do.
 func explainVault(stateDir string, err error) error {
 	if errors.As(err, new(*vault.UnreadableError)) {
 		return failed(err)
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return failed(fmt.Errorf("%w\n  what to do: run this command as %s", err, ownerOf(stateDir)))
 	}
 	return failed(explained(place{key: "state_dir", path: stateDir}.explain(err)))
 }
@@ -212,20 +216,24 @@ type secretLine struct {
 }
 
 func listSecrets(cmd *cobra.Command, asJSON bool) error {
-	_, _, v, err := openVault(cmd)
+	s, stateDir, v, err := openVault(cmd)
 	if err != nil {
 		return err
 	}
 	entries, err := v.List(config.SecretPrefix)
 	if err != nil {
-		return failed(err)
+		return explainVault(stateDir, err)
 	}
 	lines := []secretLine{}
 	bad := 0
 	for _, e := range entries {
 		line := secretLine{Name: strings.TrimPrefix(e.Name, config.SecretPrefix), Changed: e.Changed}
 		if _, err := v.Get(e.Name); err != nil {
-			line.Error = err.Error() + "; set it again"
+			line.Error = err.Error()
+			var unreadable *vault.UnreadableError
+			if errors.As(err, &unreadable) && unreadable.Remedy == "" {
+				line.Error += "; set it again: " + config.Command(s.config, "secret set "+line.Name)
+			}
 			bad++
 		}
 		lines = append(lines, line)

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -20,6 +21,51 @@ func (o *office) typing(text string, args ...string) result {
 	o.out.Write(out.Bytes())
 	o.out.Write(errs.Bytes())
 	return result{status, out.String(), errs.String()}
+}
+
+// remedies follows what is said to do about a vault that cannot be read.
+func (o *office) remedies() {
+	vault := filepath.Join(o.dir, "state", "vault")
+	aside := func() error { return os.Rename(vault, filepath.Join(o.t.TempDir(), "vault")) }
+	set := func() error { return nil }
+	key := filepath.Join(vault, "key")
+	for _, row := range []struct {
+		damage func() error
+		remedy string
+		follow func() error
+	}{
+		{func() error { return os.WriteFile(key, []byte(strings.Repeat("k", 32)), 0o600) },
+			"set it again: postroom secret set office.imap --config " + filepath.Join(o.dir, "config.yaml"), set},
+		{func() error { return os.WriteFile(key, nil, 0o600) }, "move the folder vault in state_dir away", aside},
+		{func() error { return os.Remove(key) }, "move the folder vault in state_dir away", aside},
+		{func() error { return os.Truncate(filepath.Join(vault, "values.json"), 30) }, "move the folder vault in state_dir away", aside},
+	} {
+		if err := row.damage(); err != nil {
+			o.t.Fatal(err)
+		}
+		check, list := o.run("check", "--offline"), o.run("secret", "list")
+		if check.status != exitUsage || list.status != exitFailed {
+			o.t.Errorf("%+v, %+v", check, list)
+		}
+		contains(o.t, check.err, row.remedy)
+		contains(o.t, list.out+list.err, row.remedy)
+		if strings.Contains(row.remedy, "away") {
+			r := o.typing(marker+"\n", "secret", "set", "another")
+			if r.status != exitFailed || strings.Contains(check.err+list.out, "set it again") {
+				o.t.Errorf("%+v, %+v, %+v", r, check, list)
+			}
+			contains(o.t, r.err, row.remedy)
+		}
+		if err := row.follow(); err != nil {
+			o.t.Fatal(err)
+		}
+		if r := o.typing(marker+"\n", "secret", "set", "office.imap"); r.status != 0 {
+			o.t.Errorf("%+v", r)
+		}
+		if check, list := o.run("check", "--offline"), o.run("secret", "list"); check.status != 0 || list.status != 0 {
+			o.t.Errorf("%+v, %+v", check, list)
+		}
+	}
 }
 
 // A password that is kept signs in, and one that is set anew is taken up by a
@@ -70,6 +116,7 @@ func TestSecret(t *testing.T) {
 		t.Errorf("%+v, %v", r, err)
 	}
 	contains(t, o.run("secret", "list").out, "office.imap  2")
+	o.remedies()
 	if r := o.run("secret", "delete", "office.imap"); r.status != 0 {
 		t.Errorf("%+v", r)
 	}

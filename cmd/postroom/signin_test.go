@@ -206,14 +206,35 @@ func TestSignInIsBoundToTheMachine(t *testing.T) {
 	if r := p.signIn("office"); r.status != 0 {
 		t.Fatalf("%+v", r)
 	}
-	if err := os.Remove(filepath.Join(p.dir, "state", "vault", "key")); err != nil {
+	key := filepath.Join(p.dir, "state", "vault", "key")
+	if err := os.WriteFile(key, []byte(strings.Repeat("k", 32)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	r := p.run("check")
 	if r.status != exitFailed {
 		t.Errorf("check: status %d", r.status)
 	}
-	contains(t, r.out, "cannot be read", "the key of the vault is missing", "postroom sign-in --credentials me")
+	contains(t, r.out, "cannot be read", "with another key", "postroom sign-in --credentials me")
+	if r := p.signIn("office"); r.status != 0 {
+		t.Errorf("%+v", r)
+	}
+	if s := p.once()["exchange"]; s.Error != "" {
+		t.Errorf("%+v", s)
+	}
+
+	// Without its key the vault is left as it is until that is seen to.
+	if err := os.Remove(key); err != nil {
+		t.Fatal(err)
+	}
+	const remedy = "move the folder vault in state_dir away"
+	r = p.run("sign-in", "--credentials", "me")
+	if r.status != exitFailed || r.out != "" {
+		t.Errorf("%+v", r)
+	}
+	contains(t, r.err, "the key of the vault is missing", remedy)
+	if err := os.Rename(filepath.Dir(key), filepath.Join(p.dir, "old")); err != nil {
+		t.Fatal(err)
+	}
 	if r := p.signIn("office"); r.status != 0 {
 		t.Errorf("%+v", r)
 	}
@@ -222,8 +243,8 @@ func TestSignInIsBoundToTheMachine(t *testing.T) {
 	}
 }
 
-// A running daemon says what is missing, once a poll, and goes on once somebody
-// has signed in.
+// A running daemon says what is missing, once, and goes on as soon as somebody has
+// signed in: not at its next poll, which is put off for minutes.
 func TestSignInBesideTheDaemon(t *testing.T) {
 	p := newPerson(t, 94, "exchange")
 	p.add("log: {file: ./postroom.log}\n")
@@ -235,6 +256,9 @@ func TestSignInBesideTheDaemon(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	p.eventually("postroom.log", "  filed  ", 1)
+	if log := p.file("postroom.log"); strings.Contains(log, "poll works again") || strings.Count(log, "nobody has signed in") != 1 {
+		t.Errorf("it was the put off poll that filed:\n%s", log)
+	}
 	stop()
 }
 

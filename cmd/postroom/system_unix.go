@@ -21,6 +21,23 @@ func ownedBySelf(info fs.FileInfo) bool {
 	return ok && int(stat.Uid) == os.Geteuid()
 }
 
+// ownerOf names who may read the folder that postroom keeps its state in.
+func ownerOf(folder string) string {
+	info, err := os.Stat(folder)
+	if err != nil {
+		return "root"
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || stat.Uid == 0 {
+		return "root"
+	}
+	id := strconv.FormatUint(uint64(stat.Uid), 10)
+	if u, err := user.LookupId(id); err == nil {
+		id = u.Username
+	}
+	return "root, or as user " + id + ", to whom state_dir belongs"
+}
+
 // thisUser names the user of this process.
 func thisUser() string {
 	id := strconv.Itoa(os.Geteuid())

@@ -251,7 +251,7 @@ func (c *Client) signedIn() (*kept, error) {
 	case errors.Is(err, vault.ErrUnknown):
 		return nil, s.personError(NotSignedIn, s.signInAgain(), "nobody has signed in for mailbox %s", s.Person.Mailbox)
 	case errors.As(err, &unreadable):
-		return nil, s.personError(NotSignedIn, s.signInAgain(), "the sign-in for mailbox %s cannot be read: %v", s.Person.Mailbox, unreadable)
+		return nil, s.personError(NotSignedIn, cmp.Or(unreadable.Remedy, s.signInAgain()), "the sign-in for mailbox %s cannot be read: %s: %s", s.Person.Mailbox, unreadable.Path, unreadable.Reason)
 	case err != nil:
 		return nil, s.personError(NotSignedIn, "run this as the user that postroom runs as, or as an administrator, and let that user read the folder", "the sign-in for mailbox %s cannot be read: %v", s.Person.Mailbox, err)
 	}
@@ -291,8 +291,19 @@ func (c *Client) keep(ctx context.Context, k kept, answer *tokenAnswer) error {
 	case errors.Is(err, vault.ErrUnknown):
 		return c.settings.personError(NotSignedIn, c.settings.signInAgain(), "the sign-in for mailbox %s has been removed", c.settings.Person.Mailbox)
 	}
-	return c.settings.personError(NotKept, "see that the user that postroom runs as can write to "+c.settings.Person.Vault.Dir()+", and that its disk has room",
-		"the renewed sign-in for mailbox %s cannot be kept, and is not used: %v", c.settings.Person.Mailbox, err)
+	return c.settings.notKept("the renewed sign-in for mailbox %s cannot be kept, and is not used", err)
+}
+
+// notKept is the refusal for which a sign-in is not kept in the vault; the format
+// is for the mailbox.
+func (s *Settings) notKept(format string, err error) *SignInError {
+	remedy := "see that the user that postroom runs as can write to " + s.Person.Vault.Dir() + ", and that its disk has room"
+	var unreadable *vault.UnreadableError
+	if errors.As(err, &unreadable) {
+		remedy = cmp.Or(unreadable.Remedy, s.signInAgain())
+		err = errors.New(unreadable.Path + ": " + unreadable.Reason)
+	}
+	return s.personError(NotKept, remedy, format+": %v", s.Person.Mailbox, err)
 }
 
 func (k *kept) sealed() (secret.Value, error) {
@@ -324,6 +335,10 @@ type Prompt struct {
 // it is a *SignInError, a *ConnError, or that of the context.
 func (c *Client) SignInPerson(ctx context.Context, scopes []string, show func(Prompt)) (user string, err error) {
 	s := &c.settings
+	// Nobody is to sign in for nothing.
+	if err := s.Person.Vault.Ready(); err != nil {
+		return "", s.notKept("a sign-in for mailbox %s cannot be kept", err)
+	}
 	k := &kept{Tenant: s.TenantID, Client: s.ClientID, Authority: c.cloud.Authority}
 	for _, scope := range scopes {
 		asked := &tokens{scope: scope, service: serviceOf(scope)}
@@ -362,7 +377,10 @@ func (c *Client) SignInPerson(ctx context.Context, scopes []string, show func(Pr
 		return "", err
 	}
 	if err := s.Person.Vault.Set(ctx, s.Person.Name, value); err != nil {
-		return "", fmt.Errorf("keep the sign-in: %w", err)
+		if ctx.Err() != nil {
+			return "", err
+		}
+		return "", s.notKept("the sign-in for mailbox %s cannot be kept", err)
 	}
 	return k.User, nil
 }

@@ -75,14 +75,14 @@ func (s SignIn) Retired() (Retired, bool) {
 			"basic authentication was switched off in all tenants from 1 October 2022 on, and since January 2023 nobody can switch it on again, Microsoft's support included", s.Protocol)}, true
 	case vianet:
 		return Retired{Always: true, Remedy: s.migrate(), What: fmt.Sprintf("Microsoft 365 in China (21Vianet) lets nobody sign in over %s with a password, nor with an app password: "+
-			"basic authentication was switched off in its tenants from 31 March 2023 on", s.Protocol)}, true
+			"basic authentication was switched off in its tenants too", s.Protocol)}, true
 	case outlookCom:
 		return Retired{Always: true, What: fmt.Sprintf("Outlook.com lets nobody sign in over %s with a password, nor with an app password: "+
 			"basic authentication was switched off for personal accounts (Outlook.com, Hotmail, Live, MSN) on 16 September 2024", s.Protocol),
 			Remedy: "an application cannot sign in to a personal account by itself: have its mail forwarded to a mailbox of Microsoft 365, and file that one with type exchange"}, true
 	case google:
 		return Retired{What: fmt.Sprintf("Google lets nobody sign in over %s with the password of the account: access for less secure apps ended for personal accounts on 30 May 2022, "+
-			"and for Google Workspace by 1 May 2025; app passwords of accounts with 2-Step Verification still work", s.Protocol),
+			"and for Google Workspace since; app passwords of accounts with 2-Step Verification still work", s.Protocol),
 			Remedy: "turn on 2-Step Verification for the account, make an app password at https://myaccount.google.com/apppasswords " +
 				"(an organization may not allow it, nor does Advanced Protection), and set it as password of the credentials; " +
 				"a change of the account's password revokes it. OAuth (type gmail) is not built yet"}, true

@@ -42,7 +42,7 @@ func machineID() ([]byte, error) {
 }
 
 // key returns what values are sealed with, and its mark. Only whoever holds the
-// lock may have it made.
+// lock may have it made, and only if nothing is kept that another has sealed.
 func (v *Vault) key(create bool) (aead cipher.AEAD, mark string, err error) {
 	random, err := os.ReadFile(v.keyFile())
 	if errors.Is(err, fs.ErrNotExist) && create {
@@ -52,16 +52,16 @@ func (v *Vault) key(create bool) (aead cipher.AEAD, mark string, err error) {
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, "", &UnreadableError{v.keyFile(), "the key of the vault is missing"}
+		return nil, "", &UnreadableError{v.keyFile(), "the key of the vault is missing, and without it nothing there can be read", startAnew}
 	case err != nil:
 		return nil, "", fmt.Errorf("read the key of the vault: %w", err)
 	case len(random) != keySize:
-		return nil, "", &UnreadableError{v.keyFile(), "the key of the vault is damaged; remove this file"}
+		return nil, "", &UnreadableError{v.keyFile(), "the key of the vault is damaged, and nothing there can be read", startAnew}
 	}
 	if info, err := os.Stat(v.keyFile()); err != nil {
 		return nil, "", fmt.Errorf("read the key of the vault: %w", err)
 	} else if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return nil, "", &UnreadableError{v.keyFile(), fmt.Sprintf("others can read the key of the vault (mode %04o); if that was a mistake: chmod 600", mode)}
+		return nil, "", &UnreadableError{v.keyFile(), fmt.Sprintf("others can read the key of the vault (mode %04o)", mode), "chmod 600 this file, and change the secrets if others may have read them"}
 	}
 	machine, err := v.machine()
 	if err != nil {
@@ -83,8 +83,18 @@ func (v *Vault) key(create bool) (aead cipher.AEAD, mark string, err error) {
 	return aead, hex.EncodeToString(h.Sum(nil)[:8]), nil
 }
 
-func (v *Vault) seal(name string, plain []byte) (key string, data []byte, err error) {
-	aead, mark, err := v.key(true)
+// ready is Ready; empty says that there are no values.
+func (v *Vault) ready(empty bool) error {
+	_, _, err := v.key(false)
+	var missing *UnreadableError
+	if _, statErr := os.Stat(v.keyFile()); empty && errors.As(err, &missing) && errors.Is(statErr, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func (v *Vault) seal(name string, plain []byte, first bool) (key string, data []byte, err error) {
+	aead, mark, err := v.key(first)
 	if err != nil {
 		return "", nil, err
 	}
@@ -97,11 +107,11 @@ func (v *Vault) open(name string, value sealed) (secret.Value, error) {
 		return secret.Value{}, err
 	}
 	if value.Key != mark {
-		return secret.Value{}, &UnreadableError{v.file(), "it was written on another machine, or with another key: what it holds cannot be read here"}
+		return secret.Value{}, &UnreadableError{v.file(), "it was written on another machine, or with another key: what it holds cannot be read here", ""}
 	}
 	plain, err := aead.Open(nil, nil, value.Data, associated(name))
 	if err != nil {
-		return secret.Value{}, &UnreadableError{v.file(), "the value has been altered"}
+		return secret.Value{}, &UnreadableError{v.file(), "the value has been altered", ""}
 	}
 	return secret.New(string(plain)), nil
 }

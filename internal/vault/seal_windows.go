@@ -31,7 +31,9 @@ func taken(b windows.DataBlob) ([]byte, error) {
 // secret are different users, and without ever asking one.
 const protection = windows.CRYPTPROTECT_LOCAL_MACHINE | windows.CRYPTPROTECT_UI_FORBIDDEN
 
-func (v *Vault) seal(name string, plain []byte) (key string, data []byte, err error) {
+func (v *Vault) ready(bool) error { return nil }
+
+func (v *Vault) seal(name string, plain []byte, _ bool) (key string, data []byte, err error) {
 	var out windows.DataBlob
 	if err := windows.CryptProtectData(blob(plain), nil, blob(associated(name)), 0, nil, protection, &out); err != nil {
 		return "", nil, fmt.Errorf("encrypt: %w", err)
@@ -43,7 +45,7 @@ func (v *Vault) seal(name string, plain []byte) (key string, data []byte, err er
 func (v *Vault) open(name string, value sealed) (secret.Value, error) {
 	var out windows.DataBlob
 	if err := windows.CryptUnprotectData(blob(value.Data), nil, blob(associated(name)), 0, nil, protection, &out); err != nil {
-		return secret.Value{}, &UnreadableError{v.file(), fmt.Sprintf("it was written on another machine, or the value has been altered (%v): what it holds cannot be read here", err)}
+		return secret.Value{}, &UnreadableError{v.file(), fmt.Sprintf("it was written on another machine, or the value has been altered (%v): what it holds cannot be read here", err), ""}
 	}
 	plain, err := taken(out)
 	if err != nil {

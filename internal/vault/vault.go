@@ -45,13 +45,24 @@ const maxFile = 32 << 20
 var ErrUnknown = errors.New("no such value is kept")
 
 // UnreadableError is that a value, or all of them, are kept and cannot be read.
-// Setting a value anew helps, unless the whole file is damaged.
 type UnreadableError struct {
 	// Path is the file, Reason what is wrong with it.
 	Path, Reason string
+	// Remedy says what to do before any value can be set. It is empty if one value
+	// alone is concerned, or each by itself: then it helps to set that anew.
+	Remedy string
 }
 
-func (e *UnreadableError) Error() string { return e.Path + ": " + e.Reason }
+func (e *UnreadableError) Error() string {
+	if e.Remedy == "" {
+		return e.Path + ": " + e.Reason
+	}
+	return e.Path + ": " + e.Reason + "; " + e.Remedy
+}
+
+// startAnew is what to do when nothing in the vault can be read any more. To keep
+// another value there would be to give up the others without a word.
+const startAnew = "put back a copy of this file; if there is none, move the folder vault in state_dir away, then set each secret again (postroom secret set NAME) and sign in again (postroom sign-in --credentials NAME)"
 
 // Vault is the vault of a folder. Its methods may be called concurrently, by
 // several processes too.
@@ -124,8 +135,20 @@ func (v *Vault) List(prefix string) ([]Entry, error) {
 	return found, nil
 }
 
+// Ready returns the [*UnreadableError] for which Set would keep no value, nil if
+// there is none.
+func (v *Vault) Ready() error {
+	all, err := v.read()
+	if err != nil {
+		return err
+	}
+	return v.ready(len(all.Values) == 0)
+}
+
 // Set keeps the value under the name, in place of one that is there. When it
-// returns nil the value survives power loss.
+// returns nil the value survives power loss. While the others cannot be read, for
+// a reason that is not theirs alone, nothing is set: the error is an
+// [*UnreadableError] with a remedy.
 func (v *Vault) Set(ctx context.Context, name string, value secret.Value) error {
 	return v.change(ctx, func(all *contents) error { return v.put(all, name, value) })
 }
@@ -173,7 +196,7 @@ func (v *Vault) put(all *contents, name string, value secret.Value) error {
 	if len(value.Reveal()) > MaxSize {
 		return fmt.Errorf("the value has more than %d KiB", MaxSize>>10)
 	}
-	key, data, err := v.seal(name, []byte(value.Reveal()))
+	key, data, err := v.seal(name, []byte(value.Reveal()), len(all.Values) == 0)
 	if err != nil {
 		return err
 	}
@@ -202,9 +225,9 @@ func (v *Vault) read() (*contents, error) {
 	var got contents
 	switch err := json.Unmarshal(data, &got); {
 	case err != nil || got.Version < 1 || len(data) > maxFile:
-		return nil, &UnreadableError{v.file(), "the file is damaged, and nothing in it can be read; move it away, then set each secret again (postroom secret set) and sign in again (postroom sign-in)"}
+		return nil, &UnreadableError{v.file(), "the file is damaged, and nothing in it can be read", startAnew}
 	case got.Version > version:
-		return nil, &UnreadableError{v.file(), fmt.Sprintf("it is of version %d, and this postroom understands version %d; use a newer one", got.Version, version)}
+		return nil, &UnreadableError{v.file(), fmt.Sprintf("it is of version %d, and this postroom understands version %d", got.Version, version), "use a newer postroom"}
 	}
 	if got.Values == nil {
 		got.Values = all.Values

@@ -538,3 +538,33 @@ func TestMoveOfLargeMessageAfterLostAnswer(t *testing.T) {
 		t.Errorf("%d messages in the target, %d left, %v", len(filed), len(left), errors.Join(err, leftErr))
 	}
 }
+
+// Another connection creates the folder between the refusal and CREATE.
+func TestTargetIsCreatedByAnother(t *testing.T) {
+	for _, path := range []string{"Filed", "Filed/2026"} {
+		for _, refusal := range []string{"NO [ALREADYEXISTS] Mailbox already exists", "NO Cannot do that"} {
+			t.Run(path+" "+refusal, func(t *testing.T) {
+				var there atomic.Bool
+				server, s := scripted(t, imaptest.Script{Messages: five(), Answer: func(c imaptest.Command) (imaptest.Reply, bool) {
+					switch {
+					case strings.HasPrefix(c.Text, "UID MOVE") && !there.Load():
+						return imaptest.Reply{Send: "TAG NO [TRYCREATE] no such folder\r\n"}, true
+					case strings.HasPrefix(c.Text, "CREATE"):
+						there.Store(true)
+						return imaptest.Reply{Send: "TAG " + refusal + "\r\n"}, true
+					case strings.HasPrefix(c.Text, "LIST") && strings.Contains(c.Text, "Filed") && there.Load():
+						return imaptest.Reply{Send: "* LIST () \"/\" " + path + "\r\nTAG OK done\r\n"}, true
+					}
+					return imaptest.Reply{}, false
+				}})
+				told, err := settle(t, s, sources.Action{Verb: sources.Move, Target: path}, "7/1", "7/2")
+				if err != nil || len(told) != 2 || cmp.Or(told["7/1"], told["7/2"]) != nil {
+					t.Errorf("%v, %v", told, err)
+				}
+				if moved := server.Messages(path); len(moved) != 2 {
+					t.Errorf("in the target: %s; want 2", raws(moved))
+				}
+			})
+		}
+	}
+}

@@ -300,9 +300,21 @@ func (t *settlement) create(ctx context.Context, path string) error {
 	}
 	doing := fmt.Sprintf("create folder %q", path)
 	create := func(name string) error {
-		return t.run(ctx, doing, func(client *imapclient.Client) error { return client.Create(name, nil).Wait() })
+		err := t.run(ctx, doing, func(client *imapclient.Client) error { return client.Create(name, nil).Wait() })
+		var status *goimap.Error
+		if errors.As(err, &status) && status.Code == goimap.ResponseCodeAlreadyExists {
+			return nil // another connection was faster (RFC 5530)
+		}
+		return err
 	}
 	err = create(target)
+	var status *goimap.Error
+	if errors.As(err, &status) && t.usable() {
+		// Not every server says ALREADYEXISTS.
+		if found, lookErr := t.lookup(ctx, []string{path}); lookErr == nil && len(found) > 0 {
+			err = nil
+		}
+	}
 	if err != nil && t.usable() {
 		parsed, parseErr := sources.ParsePath(path)
 		if parseErr != nil || len(parsed) == 1 {
@@ -320,10 +332,6 @@ func (t *settlement) create(ctx context.Context, path string) error {
 			}
 		}
 		err = create(target)
-	}
-	var status *goimap.Error
-	if errors.As(err, &status) && status.Code == goimap.ResponseCodeAlreadyExists {
-		err = nil
 	}
 	if err != nil {
 		return err

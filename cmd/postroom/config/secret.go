@@ -52,8 +52,12 @@ func (l *loader) secret(name string) (string, error) {
 	case errors.Is(err, vault.ErrUnknown):
 		return "", fmt.Errorf("no secret %s is kept; set it: %s", name, l.command("secret set "+name))
 	case errors.As(err, &unreadable):
+		remedy := unreadable.Remedy
+		if remedy == "" {
+			remedy = "set it again: " + l.command("secret set "+name)
+		}
 		// Without the value of state_dir.
-		return "", fmt.Errorf("the secret %s cannot be read: vault/%s in state_dir: %s; set it again: %s", name, filepath.Base(unreadable.Path), unreadable.Reason, l.command("secret set "+name))
+		return "", fmt.Errorf("the secret %s cannot be read: vault/%s in state_dir: %s; %s", name, filepath.Base(unreadable.Path), unreadable.Reason, remedy)
 	case err != nil:
 		return "", fmt.Errorf("the secret %s cannot be read: %w; allowed: to run as the user of the service, or as an administrator", name, reason(err))
 	}
