@@ -273,12 +273,18 @@ func (s *Settings) wrongPerson(user string) *SignInError {
 		"the person who signed in is %s, and mailbox is %s", user, s.Person.Mailbox)
 }
 
+// keepTime bounds the wait for the vault, once a sign-in has been renewed.
+const keepTime = 5 * time.Second
+
 // keep replaces the sign-in k by what the answer makes of it, unless somebody has
 // signed in anew meanwhile.
 func (c *Client) keep(ctx context.Context, k kept, answer *tokenAnswer) error {
 	since := k.SignedIn
 	k.take(answer, c.tokens.now())
-	err := c.settings.Person.Vault.Update(ctx, c.settings.Person.Name, func(old secret.Value) (secret.Value, error) {
+	// Who renewed it may not wait any more; the one before it may be of no use now.
+	keeping, cancel := context.WithTimeout(context.WithoutCancel(ctx), keepTime)
+	defer cancel()
+	err := c.settings.Person.Vault.Update(keeping, c.settings.Person.Name, func(old secret.Value) (secret.Value, error) {
 		var now kept
 		if json.Unmarshal([]byte(old.Reveal()), &now) == nil && !now.SignedIn.Equal(since) {
 			return old, nil
@@ -286,8 +292,8 @@ func (c *Client) keep(ctx context.Context, k kept, answer *tokenAnswer) error {
 		return k.sealed()
 	})
 	switch {
-	case err == nil || ctx.Err() != nil:
-		return err
+	case err == nil:
+		return nil
 	case errors.Is(err, vault.ErrUnknown):
 		return c.settings.personError(NotSignedIn, c.settings.signInAgain(), "the sign-in for mailbox %s has been removed", c.settings.Person.Mailbox)
 	}

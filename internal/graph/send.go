@@ -155,9 +155,17 @@ func (c *Client) ask(req *http.Request, t *turn) (*http.Response, error) {
 	}
 	c.conns.left.Go(func() {
 		defer t.done()
-		if a := <-came; a.err == nil {
-			_ = a.resp.Body.Close() // nobody reads it
+		a := <-came
+		if a.err != nil {
+			return
 		}
+		// What it was told is for who comes next.
+		date, _ := http.ParseTime(a.resp.Header.Get("Date"))
+		after, said := retryAfter(a.resp.Header, date, time.Now())
+		if a.resp.StatusCode == http.StatusTooManyRequests || a.resp.StatusCode == http.StatusServiceUnavailable && said {
+			t.throttled(after)
+		}
+		_ = a.resp.Body.Close() // nobody reads it
 	})
 	return nil, context.Cause(asked)
 }

@@ -213,7 +213,11 @@ func TestLeftRequestsKeepTheirTurns(t *testing.T) {
 	const trip = 10 * time.Second
 	var busy, most atomic.Int32
 	inWorld(t, func(w http.ResponseWriter, r *http.Request) {
-		most.Store(max(most.Load(), busy.Add(1)))
+		for n := busy.Add(1); ; {
+			if m := most.Load(); n <= m || most.CompareAndSwap(m, n) {
+				break
+			}
+		}
 		select {
 		case <-time.After(trip):
 		case <-r.Context().Done():

@@ -90,15 +90,16 @@ func (t *settlement) one(ctx context.Context, key string) error {
 	}
 	err := t.apply(ctx, key)
 	switch {
-	case err == nil, badID(err):
+	case err == nil:
 	case ctx.Err() != nil:
 		return s.explain(t.doing, context.Cause(ctx))
-	case graph.ItemGone(err) || t.action.Verb == sources.Move && graph.NotFound(err):
-		// It is the message that is gone, or the folder that it was to move to.
+	case graph.ItemGone(err), badID(err), t.action.Verb == sources.Move && graph.NotFound(err):
+		// It is the message that is gone, or no message of this server, or the folder
+		// that it was to move to.
 		if err := t.verifyTarget(ctx); err != nil {
 			return err
 		}
-		if !graph.ItemGone(err) {
+		if !graph.ItemGone(err) && !badID(err) {
 			t.tell(key, t.explain(fmt.Errorf("message %s: %w", key, err)))
 			return nil
 		}
@@ -127,7 +128,7 @@ func (t *settlement) verifyTarget(ctx context.Context) error {
 		if err == nil {
 			_, err = s.box.Folder(ctx, id)
 		}
-		if graph.NotFound(err) {
+		if graph.NotFound(err) || badID(err) {
 			s.folders.forget()
 			t.missing = s.failure(sources.Temporary, t.doing, fmt.Errorf("folder %q has been deleted meanwhile; it is made again: %w", t.action.Target, err))
 			return

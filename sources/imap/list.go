@@ -143,6 +143,7 @@ func (c *conn) sendSearch(client *imapclient.Client, criteria *goimap.SearchCrit
 		}
 		switch all := data.All.(type) {
 		case nil:
+			*set = nil
 		case goimap.UIDSet:
 			*set = all
 		default:

@@ -308,9 +308,13 @@ func (c *session) abort() {
 	}
 }
 
-// leaveTime bounds how long a server may take to release the maildrop when nothing
-// is to be deleted, and to hang up.
-const leaveTime = 2 * time.Second
+const (
+	// leaveTime bounds how long a server may take to release the maildrop when
+	// nothing is to be deleted, and to hang up then.
+	leaveTime = 2 * time.Second
+	// deleteTime bounds how long it may take to hang up when much is.
+	deleteTime = 30 * time.Second
+)
 
 // leave ends a session in which nothing was deleted.
 func (c *session) leave() {
@@ -321,14 +325,14 @@ func (c *session) leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTime)
 	defer cancel()
 	// Whatever the server says to it, the session is over.
-	_ = c.quit(ctx)
+	_ = c.quit(ctx, leaveTime)
 }
 
 // quit ends the session. Only if it returns nil has the server deleted what was to
-// be deleted (RFC 1939 6). It waits a little for the server to hang up: some delete
-// the messages, and unlock the maildrop, only after they have said that they did
-// (Courier).
-func (c *session) quit(ctx context.Context) error {
+// be deleted (RFC 1939 6). It waits for the server to hang up, but no longer than
+// patience: some delete the messages, and unlock the maildrop, only after they have
+// said that they did (Courier).
+func (c *session) quit(ctx context.Context, patience time.Duration) error {
 	err := c.run(ctx, "end the session", func() error {
 		if err := c.send("QUIT"); err != nil {
 			return err
@@ -337,7 +341,7 @@ func (c *session) quit(ctx context.Context) error {
 			return err
 		}
 		c.over = true
-		timer := time.AfterFunc(leaveTime, c.abort)
+		timer := time.AfterFunc(patience, c.abort)
 		defer timer.Stop()
 		// It ends in an error in any case.
 		_, _ = io.CopyN(io.Discard, c.r, maxLine)

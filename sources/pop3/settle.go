@@ -124,7 +124,7 @@ func (s *Source) remove(ctx context.Context, keys []string, fresh bool, done fun
 	if err != nil {
 		return left, err
 	}
-	err = held.quit(ctx)
+	err = held.quit(ctx, deleteTime)
 	var said *refusal
 	if errors.As(err, &said) {
 		// Some of them are deleted, or none (RFC 1939 6).
