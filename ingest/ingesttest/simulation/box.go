@@ -31,7 +31,9 @@ type box struct {
 	// maildrop: the mailbox is the inbox alone, read over one connection, as with
 	// POP3: it knows no dates and no read messages, its sizes are estimates, and
 	// what is deleted is deleted when the session ends.
-	maildrop    bool
+	maildrop bool
+	// together is how many messages of a maildrop are gathered to be settled.
+	together    int
 	interval    time.Duration
 	parallel    int
 	connections int

@@ -56,6 +56,7 @@ func (w *world) newBox(r *rand.Rand, number int) *box {
 	}
 	if b.maildrop = r.IntN(4) == 0; b.maildrop {
 		b.watch, b.dated, b.parallel, b.connections, b.read = false, false, 1, 1, b.read[:1]
+		b.together = pick(w.dice.draw(fmt.Sprint("together ", number)), 0, 3, 300)
 	}
 	b.configure(r)
 	for _, path := range b.read {

@@ -25,6 +25,11 @@ type source struct {
 
 type watcher struct{ *source }
 
+// gatherer is a connection for which it pays to settle several messages together.
+type gatherer struct{ *source }
+
+func (g gatherer) SettleTogether() int { return g.b.together }
+
 // open connects the process to the mailbox.
 func (p *process) open(b *box) (sources.Source, error) {
 	p.world.mu.Lock()
@@ -36,6 +41,9 @@ func (p *process) open(b *box) (sources.Source, error) {
 	s := &source{p: p, b: b}
 	if b.watch {
 		return watcher{s}, nil
+	}
+	if b.together > 0 {
+		return gatherer{s}, nil
 	}
 	return s, nil
 }
