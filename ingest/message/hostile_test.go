@@ -96,6 +96,8 @@ func hostile() map[string]repeated {
 		"references":                      lines("Content-Type: text/html\r\n\r\n", "=a", 4*mb, ""),
 		"references in quotes":            lines("Content-Type: text/html\r\n\r\n", "=\"='", 4*mb, ""),
 		"references by identifier":        lines("Content-Type: text/html\r\n\r\n", "cid:", 4*mb, ""),
+		"references with entities":        lines("Content-Type: text/html\r\n\r\n", "=&", 8*mb, ""),
+		"references with numbers":         lines("Content-Type: text/html\r\n\r\n", "=&#", 8*mb, ""),
 		"escapes":                         lines("Content-Type: text/plain; charset=iso-2022-jp\r\n\r\n", "\x1b", 4*mb, ""),
 		"utf-7":                           lines("Content-Type: text/plain; charset=utf-7\r\n\r\n", "+", 4*mb, ""),
 	}

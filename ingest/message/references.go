@@ -127,18 +127,26 @@ func (f *finder) atEntity(b []byte, i int) int {
 		return i
 	}
 	value := b[start:min(len(b), start+maxReference)]
+	const scheme = 64 // bytes that it may take
+	// What follows may end the value, but then it is not this scheme either.
+	if !mayBeginScheme(b[i+1:]) || !hasPrefixFold(html.UnescapeString(string(value[:min(len(value), scheme)])), "cid:") {
+		return i
+	}
 	if quote, ok := quoteBefore(b[:start]); ok {
 		value = quoted(value, quote)
 	} else {
 		value = value[:wordLen(value)]
 	}
-	const scheme = 64 // bytes that it may take
 	if !hasPrefixFold(html.UnescapeString(string(value[:min(len(value), scheme)])), "cid:") {
 		return i
 	}
 	f.id([]byte(html.UnescapeString(string(value))[len("cid:"):]))
 	return i
 }
+
+// mayBeginScheme reports whether what follows an & may be a character reference to
+// a letter, or to a colon: by its number, or as &colon;.
+func mayBeginScheme(b []byte) bool { return len(b) > 0 && (b[0] == '#' || b[0] == 'c') }
 
 // value looks at what may be a URL: the value of an attribute, or of url() in a
 // style sheet.

@@ -589,7 +589,7 @@ func (w *calendarWriter) recur(e *ical.Component, s *recurrence, begin time.Dura
 	}
 	for _, x := range s.exceptions {
 		original := x.original
-		if w.zone != nil {
+		if zone != nil {
 			original = zone.utc(original)
 		}
 		sub := instances[original.Unix()]

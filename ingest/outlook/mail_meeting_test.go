@@ -240,3 +240,38 @@ func TestForeignSeries(t *testing.T) {
 		}
 	}
 }
+
+// TestZonesOfInstances: an instance that differs is that of its day in the zone of the
+// series, whatever zone the instance before it has.
+func TestZonesOfInstances(t *testing.T) {
+	for _, tt := range [][3]string{{";TZID=Europe/Berlin:20260105T090000", ":20260106T100000Z", ";TZID=Europe/Berlin:20260107T110000"},
+		{":20260105T090000Z", ";TZID=Europe/Berlin:20260106T100000", ":20260107T110000Z"}} {
+		call := "DTSTART" + tt[0] + "\nRRULE:FREQ=DAILY;COUNT=5"
+		for i, start := range tt[1:] {
+			call += fmt.Sprintf("\nEND:VEVENT\nBEGIN:VEVENT\nUID:1\nSUMMARY:x\nDESCRIPTION:text %d\nDTSTART%s\nRECURRENCE-ID%s", i, start, strings.Replace(tt[0], "0105", fmt.Sprintf("01%02d", 6+i), 1))
+		}
+		b, _ := convert(t, invitation(call), outlook.Options{})
+		n := 0
+		for key, v := range readMsg(t, b).raw {
+			definition := slices.ContainsFunc([]string{":825E:", ":825F:", ":8260:"}, func(s string) bool { return strings.Contains(key, s) })
+			if definition && bytes.Contains(v, []byte("U\x00T\x00C\x00")) {
+				b = bytes.ReplaceAll(b, v, bytes.Repeat([]byte{0xFF}, len(v))) // UTC without a zone
+				n++
+			}
+		}
+		if n == 0 && tt[0][0] == ':' {
+			t.Fatal("no zone to remove")
+		}
+		if tt[0][0] == ':' { // nor one by the name of PidLidTimeZoneStruct
+			b = bytes.ReplaceAll(b, []byte{0x33, 0x82, 0, 0}, []byte{0xFF, 0x8F, 0, 0})
+		}
+		mail, report := back(t, b)
+		wellFormed(t, mail, report)
+		text := strings.ReplaceAll(string(mail), "\r\n ", "")
+		for _, want := range []string{"DESCRIPTION:text 0", "DESCRIPTION:text 1"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("no %s in\n%s", want, mail)
+			}
+		}
+	}
+}
