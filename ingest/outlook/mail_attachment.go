@@ -18,7 +18,7 @@ type attached struct {
 	inline bool
 	entity *mailPart
 
-	instance bool // it is an instance of a series that differs
+	instance *cfb.Entry // the message, if it is an instance of a series that differs
 	charset  string
 	open     func() (io.Reader, error) // of a file by value
 }
@@ -85,8 +85,8 @@ func (m *mailWriter) attachment(a *item, n int, place string, depth int, t *text
 	if e := a.embedded(); e != nil {
 		if depth < maxNesting {
 			f, err := m.nested(a, e, either(display, f.name), place, depth)
-			if err == nil {
-				f.instance = a.isInstance()
+			if err == nil && a.isInstance() {
+				f.instance = e
 			}
 			return f, err
 		}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"postroom/ingest/outlook/cfb"
 	"postroom/ingest/outlook/ical"
 )
 
@@ -105,7 +106,7 @@ func (m *mailWriter) calendar(it *item, place string, plain *text, files []*atta
 	}
 	var rest []*attached
 	for i, f := range files {
-		if i != kept && !(f.instance && w.told) {
+		if i != kept && !w.told[f.instance] {
 			rest = append(rest, f)
 		}
 	}
@@ -118,7 +119,7 @@ type calendarWriter struct {
 	it     *item
 	place  string
 	method string
-	told   bool // its instances that differ are in it
+	told   map[*cfb.Entry]bool // messages of instances of which all is in it
 
 	start, end time.Time // UTC
 	zone       *zone     // of the start; nil if it is UTC
@@ -212,7 +213,6 @@ func (w *calendarWriter) make(plain *text) (*ical.Component, error) {
 			return nil, err
 		}
 		events = append(events, more...)
-		w.told = true
 	} else if b := it.namedBytes(pidLidAppointmentRecur, maxValue); len(b) > 0 {
 		e.Add("X-POSTROOM-RECURRENCE", base64.StdEncoding.EncodeToString(b), "ENCODING", "BASE64", "VALUE", "BINARY")
 	}
@@ -517,6 +517,10 @@ func (w *calendarWriter) people(e *ical.Component, it *item) error {
 	return nil
 }
 
+// maxGuestsTold bounds how often people are named in a calendar, each of whose
+// instances names them all.
+const maxGuestsTold = 50_000
+
 // series reads the series that the appointment is, nil if it is none, and when on
 // their day its instances begin.
 func (w *calendarWriter) series() (*recurrence, time.Duration, error) {
@@ -527,6 +531,9 @@ func (w *calendarWriter) series() (*recurrence, time.Duration, error) {
 	s, begin, err := readRecurrence(b)
 	if err != nil {
 		return nil, 0, err
+	}
+	if n, guests := len(s.exceptions), len(w.it.recipients); n > maxException || n*guests > maxGuestsTold {
+		return nil, 0, fmt.Errorf("%d of its instances differ, for each of %d people", n, guests)
 	}
 	_, err = s.rule("")
 	if err != nil {
@@ -587,7 +594,14 @@ func (w *calendarWriter) recur(e *ical.Component, s *recurrence, begin time.Dura
 	if err != nil {
 		return nil, err
 	}
+	w.told = map[*cfb.Entry]bool{}
+	met := map[time.Time]bool{}
 	for _, x := range s.exceptions {
+		if met[dayOf(x.original)] {
+			w.m.lose(w.place, "another instance of %s, which has one already", x.original.Format(time.DateOnly))
+			continue
+		}
+		met[dayOf(x.original)] = true
 		original := x.original
 		if zone != nil {
 			original = zone.utc(original)
@@ -602,6 +616,8 @@ func (w *calendarWriter) recur(e *ical.Component, s *recurrence, begin time.Dura
 			if c, err = w.event(sub, plain); err != nil {
 				return nil, err
 			}
+			text := c.Text("DESCRIPTION") != "" || plain == nil && sub.entries[pidTagHTML] == nil && sub.entries[pidTagRtfCompressed] == nil
+			w.told[sub.at] = text && len(sub.attachments) == 0
 			if x.flags&overrideBody == 0 {
 				same(c, e, "DESCRIPTION")
 			}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"postroom/ingest/message"
 	"postroom/ingest/outlook"
@@ -272,6 +273,30 @@ func TestZonesOfInstances(t *testing.T) {
 			if !strings.Contains(text, want) {
 				t.Errorf("no %s in\n%s", want, mail)
 			}
+		}
+	}
+}
+
+// TestManyInstances: a series of which many instances differ, each with all the people
+// of the series, is not told in a calendar.
+func TestManyInstances(t *testing.T) {
+	for _, n := range []int{3, 200} {
+		var call strings.Builder
+		call.WriteString("DTSTART:20200101T090000Z\nRRULE:FREQ=DAILY;COUNT=300")
+		for i := range 300 {
+			fmt.Fprintf(&call, "\nATTENDEE:mailto:person%d@example.com", i)
+		}
+		for i := range n {
+			day := time.Date(2020, 1, 2+i, 9, 0, 0, 0, time.UTC)
+			fmt.Fprintf(&call, "\nEND:VEVENT\nBEGIN:VEVENT\nUID:1\nSUMMARY:x\nDTSTART:%s\nRECURRENCE-ID:%s", day.Add(time.Hour).Format("20060102T150405Z"), day.Format("20060102T150405Z"))
+		}
+		b, _ := convert(t, invitation(call.String()), outlook.Options{})
+		mail, report := back(t, b)
+		wellFormed(t, mail, report)
+		told := strings.Count(string(mail), "RECURRENCE-ID") == n
+		lost := strings.Contains(fmt.Sprint(report.Losses), "200 of its instances differ")
+		if told != (n == 3) || lost != (n == 200) {
+			t.Errorf("%d instances: %d bytes, %v", n, len(mail), report.Losses)
 		}
 	}
 }
