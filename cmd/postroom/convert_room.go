@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -60,11 +61,15 @@ func openRoomNamed(at, prefix string) (*room, error) {
 
 // close removes the room and what is in it.
 func (r *room) close() error {
-	var err error
-	if r.lock != nil {
-		err = r.lock.Unlock()
+	remove := func() error { return os.RemoveAll(r.path) }
+	switch {
+	case r.lock == nil:
+		return remove()
+	case runtime.GOOS == "windows": // where no open file can be removed
+		return errors.Join(r.lock.Unlock(), remove())
 	}
-	return errors.Join(err, os.RemoveAll(r.path))
+	// Whoever waits for the lock, to make a room of it, sees then that it is gone.
+	return errors.Join(remove(), r.lock.Unlock())
 }
 
 // sweepRooms removes the rooms in the folder that nobody uses any more: of these
