@@ -31,10 +31,14 @@ func (s *Server) RemoveFolder(user, folder string) error {
 	return s.doadm("mailbox", "delete", "-u", user, folder)
 }
 
+// renumbered is far from what the server itself gives folders, which is the time of
+// their making, and a few more where several are made in a second.
+const renumbered = 1_000_000
+
 // Renumber gives all messages of a folder new UIDs and the folder a new
 // UIDVALIDITY.
 func (s *Server) Renumber(user, folder string) error {
-	return s.doadm("mailbox", "update", "-u", user, "--uid-validity", strconv.FormatInt(time.Now().Unix()+s.serial(), 10), folder)
+	return s.doadm("mailbox", "update", "-u", user, "--uid-validity", strconv.FormatInt(time.Now().Unix()+renumbered+s.serial(), 10), folder)
 }
 
 // doadm runs doveadm on this server.

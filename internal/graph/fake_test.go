@@ -31,14 +31,20 @@ type world struct {
 	roles  []string
 }
 
+// answers changes who answers for Graph, also while requests are under way.
+func (f *world) answers(graph func(w http.ResponseWriter, r *http.Request)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.graph = graph
+}
+
 // RoundTrip implements http.RoundTripper. The answer streams while it is
 // written.
 func (f *world) RoundTrip(r *http.Request) (*http.Response, error) {
-	handler := f.graph
-	if r.URL.Host == "login.microsoftonline.com" {
-		handler = f.login
-	} else {
+	handler := f.login
+	if r.URL.Host != "login.microsoftonline.com" {
 		f.mu.Lock()
+		handler = f.graph
 		f.seen = append(f.seen, r)
 		f.mu.Unlock()
 	}

@@ -122,9 +122,9 @@ func TestSecretOfASilentDirectory(t *testing.T) {
 		if p, err := c.Proof(t.Context()); !errors.Is(err, errNoAnswer) || p != (Proof{}) || time.Since(began) != askPatience {
 			t.Errorf("%+v, %v after %v", p, err, time.Since(began))
 		}
-		f.graph = func(w http.ResponseWriter, r *http.Request) {
+		f.answers(func(w http.ResponseWriter, r *http.Request) {
 			refuse(w, 429, "TooManyRequests", "Too many requests.")
-		}
+		})
 		time.Sleep(2 * time.Hour)
 		if _, err := c.Proof(t.Context()); err == nil {
 			t.Error("no error")
