@@ -101,20 +101,25 @@ func sweepRooms(at, prefix string) {
 	}
 }
 
-// cannotWrite is the error for a file, or folder, that cannot be written: it says
-// what to do, and names nothing that is removed again.
-func cannotWrite(name string, err error) error {
-	why := err
+// withoutFile returns an error of the file system without the names that it has.
+func withoutFile(err error) error {
 	var (
 		file *fs.PathError
 		link *os.LinkError
 	)
 	switch {
 	case errors.As(err, &file):
-		why = file.Err
+		return file.Err
 	case errors.As(err, &link):
-		why = link.Err
+		return link.Err
 	}
+	return err
+}
+
+// cannotWrite is the error for a file, or folder, that cannot be written: it says
+// what to do, and names nothing that is removed again.
+func cannotWrite(name string, err error) error {
+	why := withoutFile(err)
 	remedy := ""
 	switch {
 	case errors.Is(why, fs.ErrPermission):

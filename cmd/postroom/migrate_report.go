@@ -58,17 +58,7 @@ func checkReportPlace(name string) error {
 // notWritten is the error of a file, in the folder, that cannot be written: it says
 // what to do, and names no file that is there for a moment only.
 func notWritten(what, dir string, err error, instead string) error {
-	why := err
-	var (
-		file *fs.PathError
-		link *os.LinkError
-	)
-	switch {
-	case errors.As(err, &file):
-		why = file.Err
-	case errors.As(err, &link):
-		why = link.Err
-	}
+	why := withoutFile(err)
 	dir = quoted(dir)
 	var remedy string
 	switch {
